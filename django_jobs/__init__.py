@@ -1,0 +1,65 @@
+"""Background jobs for Django: the database is the truth, Redis carries ids, the admin shows it all."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .enqueue import cancel, retry
+    from .exceptions import (
+        Discard,
+        InvalidTask,
+        JobCancelled,
+        JobsError,
+        NotEncodable,
+        Retry,
+        TaskNotFound,
+        TaskTimeout,
+    )
+    from .tasks import Task, TaskContext, task
+
+__version__ = "0.1.0"
+
+# Nothing is imported before it is asked for: settings may import us while they are being made.
+_HOMES = {
+    "cancel": "enqueue",
+    "retry": "enqueue",
+    "Discard": "exceptions",
+    "InvalidTask": "exceptions",
+    "JobCancelled": "exceptions",
+    "JobsError": "exceptions",
+    "NotEncodable": "exceptions",
+    "Retry": "exceptions",
+    "TaskNotFound": "exceptions",
+    "TaskTimeout": "exceptions",
+    "Task": "tasks",
+    "TaskContext": "tasks",
+    "task": "tasks",
+}
+
+__all__ = [
+    "Discard",
+    "InvalidTask",
+    "JobCancelled",
+    "JobsError",
+    "NotEncodable",
+    "Retry",
+    "Task",
+    "TaskContext",
+    "TaskNotFound",
+    "TaskTimeout",
+    "cancel",
+    "retry",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

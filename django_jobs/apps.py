@@ -1,0 +1,19 @@
+"""The Django app: finds the tasks of all apps and registers the system checks."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class DjangoJobsConfig(AppConfig):
+    name = "django_jobs"
+    label = "django_jobs"
+    verbose_name = _("Background jobs")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401  here: registers itself; needs the app registry
+        from .tasks import registry  # here: needs the app registry
+
+        registry.discover()

@@ -1,0 +1,154 @@
+"""Carries ids from the processes that enqueue to the workers, through lists in Redis.
+
+It knows ids, not jobs. A queue has one lane per rank; lower ranks are taken first. What is pushed twice
+waits once. All of it may vanish at any time: it is put back from the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+from redis.exceptions import RedisError
+
+from .waiter import Waiter
+
+PROTOCOL = 1  # a new format gets a new number, and is filled from the rows
+PUSH_CHUNK = 1000  # ids in one call of the script, so that Redis answers others in between
+WAIT_SECONDS = 1.0  # what a lost wake-up costs at most
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class Waiting(NamedTuple):
+    """An id and where it waits."""
+
+    queue: str
+    rank: int  # lower ranks are taken first
+    id: str
+
+
+class Count(NamedTuple):
+    """What Redis holds of a queue; without damage waiting + taken == known."""
+
+    waiting: int
+    taken: int
+    known: int
+
+
+class EpochChanged(Exception):
+    """Redis is not at the epoch that the database names: it was wiped, restored or failed over."""
+
+
+class Broker:
+    """The lists of one prefix in one Redis. Every method may raise ``redis.exceptions.RedisError``."""
+
+    def __init__(self, client: redis.Redis, prefix: str):
+        self.client = client
+        self.prefix = f"{{{prefix}:{PROTOCOL}}}"  # the braces keep all keys in one slot of a cluster
+        scripts = {path.stem: client.register_script(path.read_text()) for path in _SCRIPTS.glob("*.lua")}
+        self._push, self._take = scripts["push"], scripts["take"]
+        self._give_back, self._count, self._drop = scripts["give_back"], scripts["count"], scripts["drop"]
+
+    def key(self, *parts: str) -> str:
+        return ":".join((self.prefix, *parts))
+
+    def push(self, waiting: Iterable[Waiting]) -> int:
+        """Make ids wait in their lanes, in the order given; return how many were not known before."""
+        pushed = 0
+        for chunk in _chunks(waiting, PUSH_CHUNK):
+            args: list[str | int] = []
+            for (queue, rank), group in groupby(chunk, key=lambda one: one[:2]):
+                ids = [one.id for one in group]
+                args += [queue, rank, len(ids), *ids]
+            pushed += self._push(keys=[self.prefix], args=args)
+        return pushed
+
+    def take(self, taker: str, queues: list[str], count: int, epoch: str = "") -> list[str]:
+        """Forget what this taker took before and take up to ``count`` ids; 0 only forgets.
+
+        Raises EpochChanged when Redis is at another epoch; nothing is taken or forgotten then.
+        """
+        ids = self._take(keys=[self.prefix], args=[taker, epoch, count, *queues])
+        if ids is None:
+            raise EpochChanged
+        return [id.decode() for id in ids]
+
+    def give_back(self, taker: str) -> int:
+        """Put what a taker holds back to the heads of its lanes; return how many ids."""
+        return self._give_back(keys=[self.prefix], args=[taker])
+
+    def unknown(self, queue: str, ids: list[str]) -> list[str]:
+        """Return those of the ids that Redis does not know."""
+        if not ids:
+            return []
+        answers = self.client.smismember(self.key("known", queue), ids)
+        return [id for id, known in zip(ids, answers, strict=True) if not known]
+
+    def count(self, queue: str) -> Count:
+        return Count(*self._count(keys=[self.prefix], args=[queue]))
+
+    def drop(self, queue: str) -> None:
+        """Forget all ids of a queue."""
+        self._drop(keys=[self.prefix], args=[queue])
+
+    def clear(self) -> None:
+        """Delete every key of ours, whatever it holds."""
+        for keys in _chunks(self.client.scan_iter(match=_literally(self.prefix) + ":*", count=1000), 1000):
+            self.client.unlink(*keys)
+
+    def queues(self) -> list[str]:
+        return sorted(name.decode() for name in self.client.smembers(self.key("queues")))
+
+    def takers(self) -> list[str]:
+        return sorted(name.decode() for name in self.client.smembers(self.key("takers")))
+
+    def paused(self) -> set[str]:
+        return {name.decode() for name in self.client.smembers(self.key("paused"))}
+
+    def set_paused(self, queues: Iterable[str]) -> None:
+        """Say which queues are paused; the others are not."""
+        queues = set(queues)
+        if queues == self.paused():
+            return
+        with self.client.pipeline() as pipeline:
+            pipeline.delete(self.key("paused"))
+            if queues:
+                pipeline.sadd(self.key("paused"), *queues)
+            pipeline.execute()
+
+    def epoch(self) -> str:
+        return (self.client.get(self.key("epoch")) or b"").decode()
+
+    def set_epoch(self, epoch: str) -> None:
+        self.client.set(self.key("epoch"), epoch)
+
+    def waiter(self) -> Waiter:
+        return Waiter(self.client, WAIT_SECONDS)
+
+    def wake_keys(self, queues: list[str]) -> list[str]:
+        return [self.key("wake", queue) for queue in queues]
+
+    def wake(self, key: bytes) -> None:
+        """Pass a wake-up on that came to somebody who has no use for it."""
+        self.client.rpush(key, "1")
+
+    def close(self) -> None:
+        self.client.connection_pool.disconnect()
+
+
+def _chunks(items: Iterable, size: int) -> Iterator[list]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _literally(text: str) -> str:
+    """Return a SCAN pattern that matches exactly this text."""
+    return "".join(f"\\{letter}" if letter in r"*?[]\^" else letter for letter in text)
+
+
+__all__ = ["Broker", "Count", "EpochChanged", "RedisError", "Waiter", "Waiting"]

@@ -1,0 +1,67 @@
+"""Clients for the Redis of a cache alias: its address and credentials, with pools and timeouts of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django_redis.pool import get_connection_factory
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .. import embedded
+
+# A page must answer while Redis is away; a worker can wait.
+PRODUCER = {"socket_connect_timeout": 0.1, "socket_timeout": 0.2}  # seconds
+WORKER = {"socket_connect_timeout": 2.0, "socket_timeout": 5.0}  # seconds
+
+
+def connect(alias: str, timeouts: dict[str, float]) -> Redis:
+    """Return a client for the alias; it connects at its first command.
+
+    Raises ImproperlyConfigured when CACHES has no such alias or it is not a django-redis cache.
+    """
+    cache = cache_settings(alias)
+    url = embedded.ensure_running(location(cache))
+    options = dict(cache.get("OPTIONS") or {})
+    factory = get_connection_factory(options)
+    pool = factory.get_connection_pool(factory.make_connection_params(url))
+    # Pools of django-redis are shared by URL and carry no timeouts; ours must not wait or retry behind our back.
+    pool.connection_kwargs.update(
+        timeouts,
+        decode_responses=False,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_timeout=False,
+        health_check_interval=0,
+    )
+    pool.connection_kwargs.pop("retry_on_error", None)
+    return factory.redis_client_cls(connection_pool=pool, **factory.redis_client_cls_kwargs)
+
+
+def cache_settings(alias: str) -> dict[str, Any]:
+    """Return the alias's entry in CACHES."""
+    if alias not in settings.CACHES:
+        known = ", ".join(settings.CACHES)
+        raise ImproperlyConfigured(f'DJANGO_JOBS["CACHE"] is {alias!r}, but CACHES has only: {known}.')
+    return settings.CACHES[alias]
+
+
+def location(cache: dict[str, Any]) -> str:
+    """Return the URL of the primary server; django-redis takes a list, or names joined by commas."""
+    where = cache.get("LOCATION") or ""
+    if isinstance(where, str):
+        where = where.split(",")
+    if not where or "://" not in where[0]:
+        raise ImproperlyConfigured('LOCATION of the jobs cache must be a Redis URL such as "redis://127.0.0.1:6379/1".')
+    return where[0]
+
+
+def address(alias: str) -> str:
+    """Return where the alias's Redis is, without credentials, for people."""
+    from urllib.parse import urlsplit  # here: only for messages
+
+    parts = urlsplit(location(cache_settings(alias)))
+    host = parts.hostname or ""
+    return f"{host}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -1,0 +1,78 @@
+"""Settings: the one dict DJANGO_JOBS, read at the moment of use so that override_settings works."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+
+SETTING = "DJANGO_JOBS"
+
+# Fixed, not settings: recovery times are promised, and two workers must agree on them.
+BEAT_SECONDS = 2.0  # a worker says that it is alive
+LEASE_SECONDS = 6.0  # without a beat for so long, a worker is given up for dead
+SQLITE_IDLE_BEAT_SECONDS = 60.0  # an idle worker on SQLite must not keep the writers' lock busy
+
+
+class Option:
+    """One setting: its default; the name is the attribute's."""
+
+    def __init__(self, default: Any):
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        return getattr(django_settings, SETTING, {}).get(self.name, self.default)
+
+
+class Settings:
+    """Every setting of django_jobs with its default. Durations are seconds or a timedelta."""
+
+    CACHE = Option("default")  # str: alias in CACHES of a django-redis cache; None: no Redis at all
+    PREFIX = Option("django_jobs")  # str: what our keys in Redis begin with
+    DATABASE = Option(None)  # str: alias of our tables; None: the router's write database for Job
+    QUEUES = Option(["default"])  # list of str: the known queues; []: any name
+    TASK_MODULES = Option(["tasks"])  # list of str: modules looked for in every app
+    PROCESSES = Option(1)  # int: children per worker; 0: everything in one process
+    THREADS = Option(1)  # int: bodies at a time in each child
+    ASYNC_SLOTS = Option(100)  # int: async bodies at a time in each child
+    MAX_ATTEMPTS = Option(1)  # int: tries of a body that fails; None: no limit
+    MAX_LOSSES = Option(3)  # int: deaths of a worker that a job may live through
+    BACKOFF = Option(None)  # None, seconds, list of seconds, or callable (exception, job) -> seconds or None
+    TIMEOUT = Option(3600)  # duration: how long a body may run; None: for ever
+    HARD_TIMEOUT_AFTER = Option(10)  # duration: from TaskTimeout in the body to the end of its process
+    GRACE = Option(25)  # duration: how long a stopping worker waits for running bodies
+    RETENTION = Option({})  # dict of state -> duration or None (for ever), over DEFAULT_RETENTION
+    MAX_ARGS_BYTES = Option(1024 * 1024)  # int: encoded args and kwargs together
+    MAX_RESULT_BYTES = Option(1024 * 1024)  # int: encoded return value
+    SENSITIVE = Option(
+        ["password", "passwd", "token", "secret", "card", "authorization", "api_key", "apikey"]
+    )  # list of str: parts of argument names shown as "hidden"
+    UNKNOWN_TASK_AFTER = Option(timedelta(days=1))  # duration: how long a job waits for a worker that knows its task
+    MIDDLEWARE = Option([])  # list of str: dotted paths of wrappers around enqueue and execute
+
+    @property
+    def retention(self) -> dict[str, float | None]:
+        """Return state -> seconds to keep a finished job, or None for ever."""
+        return {state: seconds(keep) for state, keep in (DEFAULT_RETENTION | self.RETENTION).items()}
+
+
+DEFAULT_RETENTION = {
+    "succeeded": timedelta(days=7),
+    "cancelled": timedelta(days=7),
+    "failed": timedelta(days=30),
+}
+
+NAMES = [name for name, option in vars(Settings).items() if isinstance(option, Option)]
+
+jobs_settings = Settings()
+
+
+def seconds(duration: timedelta | float | None) -> float | None:
+    """Return a duration, given as seconds or timedelta, in seconds; None stays None."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

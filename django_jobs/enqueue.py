@@ -1,0 +1,129 @@
+"""Saves jobs in the caller's transaction and, after its commit, pushes their ids: the only way into Redis."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from uuid import UUID
+
+from django.db import connections, models, transaction
+
+from . import broker, moves, signals, states
+from .broker import Waiting
+from .middleware import wrapped
+from .models import Job, Queue, database
+from .moves import Moved
+
+logger = logging.getLogger("django_jobs.enqueue")
+
+INSERT_CHUNK = 1000  # rows of one INSERT
+MOMENTS = ("run_after", "expires_at", "enqueued_at")  # what the database's clock may decide
+
+_known_queues: set[tuple[str, str]] = set()
+_warned: set[str] = set()
+
+
+def save(jobs: Sequence[Job]) -> None:
+    """Insert new jobs on the jobs' database, to be pushed when its transaction commits."""
+    alias = database()
+    warn_of_other_transaction(alias)
+    ensure_queues(alias, {job.queue_name for job in jobs})
+    with ExitStack() as stack:
+        for job in jobs:
+            stack.enter_context(wrapped("enqueue", job))
+        insert(alias, jobs)
+    for job in jobs:
+        job._enqueued_in_atomic = connections[alias].in_atomic_block
+        signals.job_enqueued.send_robust(type(job), job=job)
+    dispatch([Moved(job.pk, job.queue_name, job.priority) for job in jobs if job.state == states.QUEUED])
+
+
+def insert(alias: str, jobs: Sequence[Job]) -> None:
+    """Insert rows; moments that the database's clock decides are read back."""
+    if len(jobs) == 1:
+        jobs[0].save(force_insert=True, using=alias)
+    else:
+        Job.objects.using(alias).bulk_create(jobs, batch_size=INSERT_CHUNK)
+    timed = {job.pk: job for job in jobs if any(_is_expression(getattr(job, name)) for name in MOMENTS)}
+    for row in Job.objects.using(alias).filter(pk__in=timed).values("pk", *MOMENTS) if timed else ():
+        for name in MOMENTS:
+            setattr(timed[row["pk"]], name, row[name])
+
+
+def _is_expression(value: object) -> bool:
+    return hasattr(value, "resolve_expression")
+
+
+def dispatch(moved: Iterable[Moved]) -> None:
+    """Push queued jobs when the current transaction on the jobs' database commits, or at once."""
+    waiting = [Waiting(one.queue_name, -one.priority, one.id.hex) for one in moved]
+    if not waiting or not broker.is_used():
+        return
+    connection = connections[database()]
+    if push := _push_at_this_commit(connection):
+        push.waiting += waiting  # one push for all jobs of a transaction
+    else:
+        transaction.on_commit(_Push(waiting), using=connection.alias)
+
+
+class _Push:
+    """What is pushed after a commit; a rolled back savepoint takes its own along."""
+
+    def __init__(self, waiting: list[Waiting]):
+        self.waiting = waiting
+
+    def __call__(self) -> None:
+        broker.try_push(self.waiting)
+
+
+def _push_at_this_commit(connection) -> _Push | None:
+    """Return the push that was registered last, if it lives and dies with the present savepoint."""
+    if not connection.in_atomic_block or not connection.run_on_commit:
+        return None
+    savepoints, callback, *_ = connection.run_on_commit[-1]
+    return callback if isinstance(callback, _Push) and savepoints == set(connection.savepoint_ids) else None
+
+
+def ensure_queues(alias: str, names: set[str]) -> None:
+    """Make a row for each queue that this process has not seen before."""
+    new = {name for name in names if (alias, name) not in _known_queues}
+    if not new:
+        return
+    Queue.objects.using(alias).bulk_create([Queue(name=name) for name in sorted(new)], ignore_conflicts=True)
+    transaction.on_commit(lambda: _known_queues.update((alias, name) for name in new), using=alias)
+
+
+def warn_of_other_transaction(alias: str) -> None:
+    """Warn once when the caller seems to believe that another database's transaction counts."""
+    if connections[alias].in_atomic_block:
+        return
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block and connection.alias not in _warned:
+            _warned.add(connection.alias)
+            logger.warning(
+                'A job was enqueued inside atomic(using="%s"), but jobs live on "%s": it is saved and sent at once, '
+                "even if that transaction rolls back.",
+                connection.alias,
+                alias,
+            )
+
+
+def retry(jobs: models.QuerySet | Job | Iterable[UUID]) -> int:
+    """Queue finished jobs again, their history kept; return how many there were."""
+    moved = moves.requeue(_queryset(jobs))
+    dispatch(moved)
+    return len(moved)
+
+
+def cancel(jobs: models.QuerySet | Job | Iterable[UUID], *, reason: str = "cancelled") -> int:
+    """Cancel jobs: waiting ones at once, running ones within about a second; return how many."""
+    jobs = _queryset(jobs)
+    return len(moves.cancel(jobs, reason=reason)) + moves.request_cancel(jobs)
+
+
+def _queryset(jobs: models.QuerySet | Job | Iterable[UUID]) -> models.QuerySet:
+    if isinstance(jobs, models.QuerySet):
+        return jobs
+    ids = [jobs.pk] if isinstance(jobs, Job) else list(jobs)
+    return Job.objects.filter(pk__in=ids)

@@ -1,0 +1,37 @@
+"""Wrappers around enqueueing and executing, for tenants, tracing and the like.
+
+An entry of MIDDLEWARE is a class, made once per process without arguments. Both methods are optional and
+return a context manager: ``enqueue(job)`` around the saving of a new job, when ``job.context`` and
+``job.metadata`` may still be changed, and ``execute(context)`` around its body, sync or async.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from .conf import jobs_settings
+
+
+@contextmanager
+def wrapped(method: str, subject: Any) -> Iterator[None]:
+    """Enter every middleware's ``method`` with the subject, the first outermost."""
+    with ExitStack() as stack:
+        for wrapper in wrappers(method, tuple(jobs_settings.MIDDLEWARE)):
+            stack.enter_context(wrapper(subject))
+        yield
+
+
+@lru_cache(maxsize=16)
+def wrappers(method: str, paths: tuple[str, ...]) -> list[Any]:
+    """Return the bound methods of that name, in the order of the setting."""
+    return [getattr(one, method) for one in _instances(paths) if hasattr(one, method)]
+
+
+@lru_cache(maxsize=8)
+def _instances(paths: tuple[str, ...]) -> list[Any]:
+    return [import_string(path)() for path in paths]

@@ -1,0 +1,23 @@
+"""The truth: jobs, their attempts, schedules, queues and workers as rows. No Redis here."""
+
+from .database import database, db_now
+from .fields import DbNow, EncodedField, EncodedText
+from .job import Attempt, Job, Traceback
+from .schedule import Schedule, ScheduleRun
+from .worker import Meta, Queue, Worker
+
+__all__ = [
+    "Attempt",
+    "DbNow",
+    "EncodedField",
+    "EncodedText",
+    "Job",
+    "Meta",
+    "Queue",
+    "Schedule",
+    "ScheduleRun",
+    "Traceback",
+    "Worker",
+    "database",
+    "db_now",
+]

@@ -1,0 +1,253 @@
+"""Job and Attempt: what was asked for, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+from django.db import connections, models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from .. import states
+from ..ids import job_id
+from .database import Manager, database
+from .fields import DbNow, EncodedField, PartialIndex
+
+STATE_LABELS = [
+    (states.SCHEDULED, pgettext_lazy("job state", "scheduled")),
+    (states.QUEUED, pgettext_lazy("job state", "queued")),
+    (states.RUNNING, pgettext_lazy("job state", "running")),
+    (states.RETRYING, pgettext_lazy("job state", "retrying")),
+    (states.SUCCEEDED, pgettext_lazy("job state", "succeeded")),
+    (states.FAILED, pgettext_lazy("job state", "failed")),
+    (states.CANCELLED, pgettext_lazy("job state", "cancelled")),
+]
+LAST_ERROR_LENGTH = 500
+
+
+class Job(models.Model):
+    """One request to run a task. ``state`` is written by ``django_jobs.moves`` and nowhere else."""
+
+    id = models.UUIDField(primary_key=True, default=job_id, editable=False)
+    task_path = models.CharField(_("task"), max_length=255)
+    args = EncodedField(default=list)
+    kwargs = EncodedField(default=dict)
+    return_value = EncodedField(null=True)
+    metadata = EncodedField(default=dict)
+    context = EncodedField(default=dict)
+
+    queue_name = models.CharField(_("queue"), max_length=64, default="default")
+    priority = models.SmallIntegerField(default=0)
+    state = models.CharField(max_length=12, choices=STATE_LABELS, default=states.QUEUED)
+    reason = models.CharField(max_length=200, default="", blank=True)
+    run_after = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    timeout = models.FloatField(null=True, blank=True)  # seconds
+    max_attempts = models.IntegerField(null=True, blank=True, default=1)
+    max_losses = models.IntegerField(default=3)
+
+    claim = models.BigIntegerField(default=0)  # the fencing token: +1 per claim, never lowered
+    attempt = models.IntegerField(default=0)  # starts that may have had effects, never reset
+    failures = models.IntegerField(default=0)
+    losses = models.IntegerField(default=0)
+    interruptions = models.IntegerField(default=0)
+    worker = models.UUIDField(null=True)
+    slot = models.IntegerField(null=True)  # the number of the worker's child
+
+    enqueued_at = models.DateTimeField(db_default=DbNow())
+    claimed_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=LAST_ERROR_LENGTH, default="", blank=True)
+    progress = EncodedField(null=True)
+
+    backend = models.CharField(max_length=64, default="", blank=True)  # alias in TASKS; empty for ours
+    schedule = models.ForeignKey(
+        "Schedule",
+        null=True,
+        on_delete=models.SET_NULL,
+        db_constraint=False,
+        db_index=False,
+        related_name="jobs",
+    )
+    parent = models.UUIDField(null=True)
+    copied_from = models.UUIDField(null=True)
+    created_by = models.CharField(max_length=150, default="", blank=True)
+    prune_at = models.DateTimeField(null=True)
+
+    objects = Manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        # A row stands in at most two of these besides the key: each index entry is written again with
+        # every change of state.
+        indexes = [
+            PartialIndex(fields=["queue_name", "-priority", "id"], name="dj_job_queued", where=Q(state=states.QUEUED)),
+            PartialIndex(
+                fields=["run_after"],
+                name="dj_job_due",
+                where=Q(state__in=[states.SCHEDULED, states.RETRYING]),
+            ),
+            PartialIndex(fields=["worker", "slot"], name="dj_job_running", where=Q(state=states.RUNNING)),
+            PartialIndex(fields=["state", "prune_at"], name="dj_job_final", where=Q(finished_at__isnull=False)),
+            PartialIndex(
+                fields=["expires_at"],
+                name="dj_job_expires",
+                where=Q(expires_at__isnull=False, finished_at__isnull=True),
+            ),
+            PartialIndex(fields=["schedule"], name="dj_job_schedule", where=Q(schedule__isnull=False)),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="dj_job_final_has_finished_at",
+                condition=Q(state__in=states.FINAL, finished_at__isnull=False)
+                | (~Q(state__in=states.FINAL) & Q(finished_at__isnull=True)),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.id}"
+
+    @property
+    def name(self) -> str:
+        """The task's name without its module."""
+        return self.task_path.rpartition(".")[2]
+
+    @property
+    def status(self) -> str:
+        """Django's word for the state: READY, RUNNING, SUCCESSFUL or FAILED."""
+        return states.STATUSES[self.state]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in states.FINAL
+
+    @property
+    def attempts(self) -> int:
+        """How many times the body was started, as far as is known."""
+        return self.attempt
+
+    @property
+    def errors(self) -> list[Attempt]:
+        """The attempts that did not succeed, oldest first."""
+        return list(Attempt.objects.using(self._state.db or database()).filter(job_id=self.id).order_by("number"))
+
+    @property
+    def worker_ids(self) -> list[str]:
+        """The worker of each attempt, then the one that runs it or has finished it."""
+        ids = [str(attempt.worker) for attempt in self.errors]
+        if self.worker and self.state in (states.RUNNING, states.SUCCEEDED):
+            ids.append(str(self.worker))
+        return ids
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long the last attempt ran, or None before its end."""
+        return self.finished_at - self.started_at if self.finished_at and self.started_at else None
+
+    def refresh(self) -> None:
+        """Read the row again."""
+        self.refresh_from_db(using=database())
+
+    async def arefresh(self) -> None:
+        """Read the row again."""
+        await self.arefresh_from_db(using=database())
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Return this job, refreshed, once it is in a final state, whichever it is.
+
+        Raises TimeoutError after ``timeout`` seconds, and RuntimeError inside the transaction that
+        enqueued the job, since no worker can see it there.
+        """
+        for pause in self._pauses(timeout):
+            self.refresh()
+            if self.is_finished:
+                return self
+            time.sleep(pause)
+        raise TimeoutError(f"job {self.id} ({self.name}) is still {self.state} after {timeout:g} s")
+
+    async def wait_async(self, timeout: float | None = None) -> Job:
+        """Do as ``wait``, without blocking the event loop."""
+        for pause in self._pauses(timeout):
+            await self.arefresh()
+            if self.is_finished:
+                return self
+            await asyncio.sleep(pause)
+        raise TimeoutError(f"job {self.id} ({self.name}) is still {self.state} after {timeout:g} s")
+
+    def _pauses(self, timeout: float | None):
+        """Yield growing pauses, 5 to 500 ms, until the time is over."""
+        if connections[database()].in_atomic_block and getattr(self, "_enqueued_in_atomic", False):
+            raise RuntimeError(
+                f"wait() inside the transaction that enqueued job {self.id}: it starts after the commit. "
+                "Leave the atomic() block first."
+            )
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = 0.005
+        while end is None or time.monotonic() < end:
+            yield pause if end is None else max(0.0, min(pause, end - time.monotonic()))
+            pause = min(pause * 1.3, 0.5)
+        yield 0.0  # a last look, so that timeout=0 means: look once
+
+
+class Attempt(models.Model):
+    """One start of a body that did not succeed; the try that succeeds lives on the Job."""
+
+    class Kind(models.TextChoices):
+        FAILED = "failed", pgettext_lazy("attempt", "failed")
+        LOST = "lost", pgettext_lazy("attempt", "lost")
+        INTERRUPTED = "interrupted", pgettext_lazy("attempt", "interrupted")
+        TIMED_OUT = "timed_out", pgettext_lazy("attempt", "timed out")
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    number = models.IntegerField()
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    worker = models.UUIDField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(db_default=DbNow())
+    exception_class = models.CharField(max_length=255, default="", blank=True)
+    message = models.TextField(default="", blank=True)
+    fingerprint = models.CharField(max_length=32, default="", blank=True)
+
+    objects = Manager()
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="dj_attempt_number")]
+        indexes = [models.Index(fields=["fingerprint"], name="dj_attempt_fingerprint")]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.kind}"
+
+    @property
+    def exception_class_path(self) -> str:
+        return self.exception_class
+
+    @property
+    def traceback(self) -> str:
+        """The traceback's text, without local variables; empty when the body never raised."""
+        found = Traceback.objects.filter(fingerprint=self.fingerprint).first() if self.fingerprint else None
+        return found.text if found else ""
+
+
+class Traceback(models.Model):
+    """A traceback's text, stored once for all attempts that failed in the same way."""
+
+    fingerprint = models.CharField(primary_key=True, max_length=32)
+    text = models.TextField()
+    created_at = models.DateTimeField(db_default=DbNow())
+
+    objects = Manager()
+
+    class Meta:
+        verbose_name = _("traceback")
+        verbose_name_plural = _("tracebacks")
+
+    def __str__(self) -> str:
+        return self.fingerprint

@@ -1,0 +1,367 @@
+"""Moves jobs from state to state: each verb one guarded UPDATE, and nothing else writes ``state``."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import F, Q
+
+from . import states
+from .conf import jobs_settings
+from .models import Attempt, DbNow, EncodedText, Job, Queue, Traceback, database
+from .sql import statements
+from .sql.outcome import Row
+
+ANY_LOSSES = 2**31 - 1
+CHUNK = 1000  # rows locked by one statement
+LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "claimed_at")
+
+
+class Held(NamedTuple):
+    """A job as its worker knows it: the id, and the claim that makes it ours."""
+
+    id: UUID
+    claim: int
+
+
+class Moved(NamedTuple):
+    """A job that a verb has moved: what a push needs to know."""
+
+    id: UUID
+    queue_name: str
+    priority: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """What is kept of a body that did not return: a row of Attempt."""
+
+    kind: str
+    exception_class: str = ""
+    message: str = ""
+    fingerprint: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What an attempt came to. Times are of the monotonic clock, in seconds."""
+
+    transition: states.Transition
+    job: Job
+    started: float
+    finished: float
+    return_value: str | None = None  # encoded
+    progress: str | None = None  # encoded
+    reason: str = ""
+    last_error: str = ""
+    delay: float | None = None  # seconds until the next attempt
+    failure: Failure | None = None
+    keep: float | None = None  # seconds; None: for ever; 0: delete with the outcome
+
+
+def claim(ids: Sequence[UUID], *, worker: UUID, slot: int, alone: bool = False) -> list[Job]:
+    """Claim what is still to be had of the ids and return it, in the order of the ids.
+
+    Jobs that were lost before are claimed only ``alone``, lest they take others with them again.
+    """
+    if not ids:
+        return []
+    jobs = statements(database()).claim(database(), ids, worker, slot, ANY_LOSSES if alone else 0)
+    place = {id: index for index, id in enumerate(ids)}
+    return sorted(jobs, key=lambda job: place[job.id])
+
+
+def waiting(queues: Sequence[str], limit: int) -> list[UUID]:
+    """Return ids of queued jobs by the rows alone: queue after queue, the most urgent first."""
+    ids: list[UUID] = []
+    for queue in queues:
+        if len(ids) < limit:
+            ids += claimable_of(queue).values_list("pk", flat=True)[: limit - len(ids)]
+    return ids
+
+
+def claimable_of(queue: str) -> models.QuerySet:
+    """Return a queue's queued and due jobs in the order in which they are claimed."""
+    return (
+        Job.objects.filter(state=states.QUEUED, queue_name=queue)
+        .filter(Q(run_after__isnull=True) | Q(run_after__lte=DbNow()))
+        .exclude(queue_name__in=Queue.objects.filter(paused_at__isnull=False).values("name"))
+        .order_by("-priority", "pk")
+    )
+
+
+def is_work_due(queues: Sequence[str]) -> bool:
+    """Say whether any job of these queues could be run now."""
+    jobs = Job.objects.filter(queue_name__in=queues).exclude(
+        queue_name__in=Queue.objects.filter(paused_at__isnull=False).values("name")
+    )
+    late = Q(expires_at__isnull=False, expires_at__lte=DbNow())
+    due = jobs.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow())
+    return due.exclude(late).exists() or any(claimable_of(queue).exclude(late).exists() for queue in queues)
+
+
+def lost_before(ids: Sequence[UUID]) -> list[UUID]:
+    """Return those of the ids that wait to be claimed alone."""
+    waiting = Job.objects.filter(pk__in=ids, state=states.QUEUED, losses__gt=0)
+    return list(waiting.values_list("pk", flat=True))
+
+
+def record(outcomes: Sequence[Outcome]) -> set[UUID]:
+    """Write outcomes, with their attempts, in one transaction; return the ids of those still ours."""
+    alias, now = database(), time.monotonic()
+    rows = [_row(outcome, now) for outcome in outcomes]
+    if not any(outcome.failure or outcome.keep == 0 for outcome in outcomes):
+        return statements(alias).record(alias, rows)
+    with transaction.atomic(using=alias):
+        recorded = statements(alias).record(alias, rows)
+        kept = [outcome for outcome in outcomes if outcome.job.id in recorded]
+        _add_attempts(alias, kept, now)
+        _delete_unkept(alias, kept)
+    return recorded
+
+
+def _row(outcome: Outcome, now: float) -> Row:
+    final = outcome.transition.target in states.FINAL
+    return Row(
+        id=outcome.job.id,
+        claim=outcome.job.claim,
+        state=outcome.transition.target,
+        reason=outcome.reason,
+        last_error=outcome.last_error,
+        return_value=outcome.return_value,
+        progress=outcome.progress,
+        failures=int(outcome.transition in (states.RETRY, states.FAIL)),
+        delay=outcome.delay,
+        started_ago=now - outcome.started,
+        finished_ago=now - outcome.finished if final else None,
+        keep=outcome.keep,
+    )
+
+
+def _add_attempts(alias: str, outcomes: Iterable[Outcome], now: float) -> None:
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    attempts = [
+        Attempt(
+            job_id=outcome.job.id,
+            number=outcome.job.attempt,
+            kind=outcome.failure.kind,
+            worker=outcome.job.worker,
+            started_at=DbNow() - timedelta(seconds=now - outcome.started),
+            finished_at=DbNow() - timedelta(seconds=now - outcome.finished),
+            exception_class=outcome.failure.exception_class,
+            message=outcome.failure.message,
+            fingerprint=outcome.failure.fingerprint,
+        )
+        for outcome in failed
+    ]
+    texts = {outcome.failure.fingerprint: outcome.failure.traceback for outcome in failed if outcome.failure.traceback}
+    tracebacks = [Traceback(fingerprint=key, text=text) for key, text in sorted(texts.items())]
+    Traceback.objects.using(alias).bulk_create(tracebacks, ignore_conflicts=True)
+    Attempt.objects.using(alias).bulk_create(attempts, ignore_conflicts=True)  # a rescue may have been first
+
+
+def _delete_unkept(alias: str, outcomes: Iterable[Outcome]) -> None:
+    final = [one.job.id for one in outcomes if one.keep == 0 and one.transition.target in states.FINAL]
+    if final:
+        Attempt.objects.using(alias).filter(job__in=final).delete()
+        Job.objects.using(alias).filter(pk__in=final)._raw_delete(alias)
+
+
+def note_started(held: Iterable[tuple[Held, float]]) -> None:
+    """Write when long bodies really started, given in seconds ago."""
+    for one, seconds_ago in held:
+        job = Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING)
+        job.update(started_at=DbNow() - timedelta(seconds=seconds_ago))
+
+
+def cancel_requested(worker: UUID) -> list[Held]:
+    """Return what a worker runs and somebody wants stopped."""
+    jobs = Job.objects.filter(worker=worker, state=states.RUNNING, cancel_requested_at__isnull=False)
+    return [Held(*row) for row in jobs.values_list("pk", "claim")]
+
+
+def note_progress(held: Iterable[tuple[Held, str]]) -> None:
+    """Write how far running bodies say they have come."""
+    for one, progress in held:
+        Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING).update(progress=EncodedText(progress))
+
+
+def held_by(worker: UUID, slot: int | None = None) -> list[Held]:
+    """Return what the database says that a worker, or one of its children, is running."""
+    jobs = Job.objects.filter(worker=worker, state=states.RUNNING)
+    if slot is not None:
+        jobs = jobs.filter(slot=slot)
+    return [Held(*row) for row in jobs.values_list("pk", "claim")]
+
+
+def still_held(held: Iterable[Held]) -> set[UUID]:
+    """Return the ids whose claim is still the one given: their rows were only locked by somebody."""
+    claims = {one.id: one.claim for one in held}
+    rows = Job.objects.filter(pk__in=claims, state__in=states.HELD).values_list("pk", "claim")
+    return {id for id, claim in rows if claims[id] == claim}
+
+
+def release(held: Iterable[Held], *, started: bool = False) -> list[Moved]:
+    """Give jobs back. A body that never started leaves no trace; one that did was interrupted."""
+    changes: dict[str, Any] = {"worker": None, "slot": None}
+    if not started:
+        return _move_held(states.RELEASE, held, **changes, attempt=F("attempt") - 1)
+    return _move_held(states.RELEASE, held, _interrupted, **changes, interruptions=F("interruptions") + 1)
+
+
+def postpone(held: Iterable[Held], *, seconds: float, reason: str) -> list[Moved]:
+    """Give jobs back that this worker cannot run; they are due again after a pause."""
+    return _move_held(
+        states.POSTPONE,
+        held,
+        worker=None,
+        slot=None,
+        attempt=F("attempt") - 1,
+        run_after=DbNow() + timedelta(seconds=seconds),
+        reason=reason[:200],
+        interruptions=F("interruptions") + 1,
+    )
+
+
+def lose(held: Iterable[Held], *, cause: str) -> list[Moved]:
+    """Give jobs back whose worker died in their body; those that lost too many workers fail.
+
+    Returns the ones that are to run again.
+    """
+    held = list(held)
+    changes = {"losses": F("losses") + 1, "last_error": cause[:500], "worker": None, "slot": None}
+    again = Q(losses__lt=F("max_losses"))
+    _move_held(
+        states.BURY,
+        held,
+        _lost(cause),
+        where=~again,
+        **changes | final_columns(states.FAILED),
+        reason="worker died",
+    )
+    return _move_held(states.LOSE, held, _lost(cause), where=again, **changes)
+
+
+def promote(limit: int = CHUNK) -> list[Moved]:
+    """Queue scheduled and retrying jobs whose time has come, those that wait longest first."""
+    return _move(states.PROMOTE, Job.objects.filter(run_after__lte=DbNow()).order_by("run_after"), limit=limit)
+
+
+def expire(limit: int = CHUNK) -> list[Moved]:
+    """Cancel jobs that should have started before now."""
+    late = Job.objects.filter(expires_at__lte=DbNow(), finished_at__isnull=True)
+    return _move(states.EXPIRE, late, limit=limit, reason="expired", **final_columns(states.CANCELLED))
+
+
+def cancel(jobs: models.QuerySet, *, reason: str = "cancelled") -> list[Moved]:
+    """Cancel waiting jobs. Running ones go on; see ``request_cancel``."""
+    return _move(states.CANCEL, jobs, reason=reason[:200], **final_columns(states.CANCELLED))
+
+
+def request_cancel(jobs: models.QuerySet) -> int:
+    """Ask the workers of running jobs to stop their bodies; return how many were asked."""
+    return jobs.filter(state=states.RUNNING, cancel_requested_at__isnull=True).update(cancel_requested_at=DbNow())
+
+
+def requeue(jobs: models.QuerySet) -> list[Moved]:
+    """Queue finished jobs again, their history kept and their failures forgiven."""
+    return _move(
+        states.REQUEUE,
+        jobs,
+        reason="",
+        last_error="",
+        failures=0,
+        losses=0,
+        interruptions=0,
+        return_value=None,
+        progress=None,
+        run_after=None,
+        expires_at=None,
+        started_at=None,
+        finished_at=None,
+        cancel_requested_at=None,
+        prune_at=None,
+        worker=None,
+        slot=None,
+    )
+
+
+def final_columns(state: str) -> dict[str, Any]:
+    """Return the columns that every move to a final state sets."""
+    keep = jobs_settings.retention[state]
+    return {
+        "finished_at": DbNow(),
+        "prune_at": None if keep is None else DbNow() + timedelta(seconds=keep),
+    }
+
+
+def _move_held(
+    transition: states.Transition,
+    held: Iterable[Held],
+    attempts: Callable[[Job], Attempt] | None = None,
+    where: Q | None = None,
+    **changes: Any,
+) -> list[Moved]:
+    """Move those jobs whose claim is still the one given."""
+    by_claim = defaultdict(list)
+    for one in held:
+        by_claim[one.claim].append(one.id)
+    moved: list[Moved] = []
+    with transaction.atomic(using=database()):
+        for claim, ids in by_claim.items():
+            jobs = Job.objects.filter(where or Q(), pk__in=ids, claim=claim)
+            moved += _move(transition, jobs, attempts, **changes)
+    return moved
+
+
+def _move(
+    transition: states.Transition,
+    jobs: models.QuerySet,
+    attempts: Callable[[Job], Attempt] | None = None,
+    *,
+    limit: int | None = None,
+    **changes: Any,
+) -> list[Moved]:
+    """Lock those of the jobs that may make the transition, and make it.
+
+    Rows that somebody else has locked are left out: they are moving already, or will be looked at again.
+    """
+    alias = database()
+    movable = jobs.using(alias).filter(state__in=transition.sources).select_for_update(skip_locked=True)
+    with transaction.atomic(using=alias):
+        locked = list(movable.only(*LOCKED)[:limit])
+        if not locked:
+            return []
+        Job.objects.using(alias).filter(pk__in=[job.pk for job in locked], state__in=transition.sources).update(
+            state=transition.target, **changes
+        )
+        if attempts:
+            Attempt.objects.using(alias).bulk_create(map(attempts, locked), ignore_conflicts=True)
+    return [Moved(job.pk, job.queue_name, job.priority) for job in locked]
+
+
+def _lost(cause: str) -> Callable[[Job], Attempt]:
+    return lambda job: _unfinished(job, Attempt.Kind.LOST, cause)
+
+
+def _interrupted(job: Job) -> Attempt:
+    return _unfinished(job, Attempt.Kind.INTERRUPTED, "stopped with its worker")
+
+
+def _unfinished(job: Job, kind: str, message: str) -> Attempt:
+    return Attempt(
+        job_id=job.pk,
+        number=job.attempt,
+        kind=kind,
+        worker=job.worker,
+        started_at=job.started_at or job.claimed_at,
+        message=message,
+    )

@@ -1,0 +1,33 @@
+"""The scheduler: a list of chores that every worker can do, so that no process must be single."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from .chore import Chore
+from .duties import Duties
+from .expire import expire
+from .fire import fire
+from .promote import promote
+from .prune import prune
+from .reconcile import Reconcile
+from .rescue import Rescue
+
+__all__ = ["Chore", "Duties", "chores", "duties"]
+
+
+def chores(*, scheduler: bool = True) -> list[Chore]:
+    """Return all chores; without the scheduler those that only keep promises already made."""
+    everything = [
+        Chore(name="fire", every=0.5, run=fire, needs_scheduler=True),
+        Chore(name="promote", every=0.5, run=promote),
+        Chore(name="rescue", every=1.0, run=Rescue(), needs_steady=True),
+        Chore(name="reconcile", every=1.0, run=Reconcile()),
+        Chore(name="expire", every=1.0, run=expire),
+        Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),
+    ]
+    return [chore for chore in everything if scheduler or not chore.needs_scheduler]
+
+
+def duties(worker: UUID, *, scheduler: bool = True) -> Duties:
+    return Duties(worker, chores(scheduler=scheduler))

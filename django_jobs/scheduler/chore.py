@@ -1,0 +1,17 @@
+"""What the scheduler is a list of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chore:
+    """A guarded statement that any worker may run at any time, about ``every`` so many seconds."""
+
+    name: str
+    every: float  # seconds
+    run: Callable[[], int]  # returns how many rows it moved
+    needs_scheduler: bool = False  # dropped by --no-scheduler
+    needs_steady: bool = False  # only by a worker whose own heartbeats have succeeded for a lease

@@ -1,0 +1,86 @@
+"""Does the chores by turns, in one worker at a time: whoever holds a short lease on them.
+
+The lease spares the database; no correctness depends on it, for each chore may be run by any worker at
+any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import Error as DatabaseAway
+from django.db import connections
+from django.db.models import Q
+
+from ..models import DbNow, Meta, Worker, database
+from .chore import Chore
+from .rescue import present
+
+logger = logging.getLogger("django_jobs.scheduler")
+
+KEY = "chores"
+LEASE_SECONDS = 3.0
+TURN_SECONDS = 0.5  # between turns of the one who has the lease
+SHARE = 10.0  # looks at the lease a second, by all the others together
+
+
+class Duties:
+    """The chores of one worker."""
+
+    def __init__(self, worker: UUID, chores: Sequence[Chore]):
+        self._worker = worker.hex
+        self._chores = chores
+        self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
+        self._renew_at = 0.0
+        self._others = 1
+
+    def turn(self, *, steady: bool) -> float:
+        """Do what is due, if it is our turn; return the seconds until the next look.
+
+        ``steady``: our own heartbeats have succeeded for long enough to judge others by theirs.
+        """
+        if not self._has_lease():
+            return random.uniform(0.5, 1.5) * max(1.0, self._others / SHARE)
+        for chore in self._chores:
+            if time.monotonic() >= self._due[chore.name] and (steady or not chore.needs_steady):
+                self._due[chore.name] = time.monotonic() + chore.every
+                self._do(chore)
+        return TURN_SECONDS
+
+    def _do(self, chore: Chore) -> None:
+        try:
+            moved = chore.run()
+        except DatabaseAway:
+            raise
+        except Exception:
+            logger.exception("chore %s failed; it is tried again in %g s", chore.name, chore.every)
+        else:
+            if moved:
+                logger.debug("chore %s moved %d rows", chore.name, moved)
+
+    def _has_lease(self) -> bool:
+        """Hold, renew or take the lease. On SQLite everybody does the chores: writing it would cost more."""
+        if connections[database()].vendor == "sqlite":
+            return True
+        now = time.monotonic()
+        if now < self._renew_at:
+            return True
+        lease = Meta.objects.filter(key=KEY).first()
+        if lease is None:
+            Meta.objects.using(database()).bulk_create([Meta(key=KEY, until=DbNow())], ignore_conflicts=True)
+        elif lease.value != self._worker and not self._is_over():
+            self._others = Worker.objects.filter(present()).count()
+            return False
+        free = Meta.objects.filter(Q(value=self._worker) | Q(until__lte=DbNow()), key=KEY)
+        if not free.update(value=self._worker, until=DbNow() + timedelta(seconds=LEASE_SECONDS)):
+            return False
+        self._renew_at = now + LEASE_SECONDS / 3
+        return True
+
+    def _is_over(self) -> bool:
+        return Meta.objects.filter(key=KEY, until__lte=DbNow()).exists()

@@ -1,0 +1,154 @@
+"""Pushes what Redis does not know: rows that are queued while their ids are neither waiting nor taken.
+
+Why that happens: the enqueuing process died between COMMIT and push, Redis was away, lost its data, or was
+restored from an older copy. Two sweeps find it, and neither relies on ids or times being in the order of
+commits: the newest rows of each lane every second, and all rows, round after round.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+from .. import broker, enqueue, states
+from ..broker import Broker, RedisError
+from ..models import Job, Queue, Worker
+from ..moves import Moved
+from . import epoch
+from .rescue import present
+
+logger = logging.getLogger("django_jobs.scheduler")
+
+PAGE = 2_000  # rows of one question
+SWEEP = 10_000  # rows looked at in one go: all are seen within (queued rows / SWEEP) seconds
+NEWEST = 500  # rows of each lane looked at in each go
+LANES = 50  # whose newest rows are looked at in each go
+AUDIT_SECONDS = 10.0
+FIRST_ID = UUID(int=0)
+
+Lane = tuple[str, int]  # queue and priority
+
+
+class Reconcile:
+    """Keeps Redis in step with the rows; holds its place between the goes."""
+
+    def __init__(self) -> None:
+        self._broker: Broker | None = None
+        self._pages: Iterator[tuple[Lane, list[UUID]]] = iter(())
+        self._lanes: set[Lane] = set()
+        self._audit_at = 0.0
+        self._suspects: set[str] = set()
+
+    def __call__(self) -> int:
+        """Do one go; return how many ids were pushed. With Redis away there is nothing to do."""
+        if not broker.is_used():
+            return 0
+        try:
+            self._broker = self._broker or broker.for_worker()
+            refill = self._agree_on_epoch()
+            self._broker.set_paused(Queue.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
+            self._free_takers()
+            self._audit()
+            return self._sweep_all() if refill else self._sweep_newest() + self._sweep_some()
+        except (RedisError, OSError) as error:
+            logger.debug("Redis is away (%s); the rows wait", error)
+            return 0
+
+    def _agree_on_epoch(self) -> bool:
+        """Bring Redis to the database's epoch; say whether it was at another and has to be filled anew."""
+        agreed, found = epoch.read(), self._broker.epoch()
+        if found == agreed:
+            if changed := epoch.change_if_old(agreed):
+                self._broker.set_epoch(changed)
+            return False
+        logger.warning("Redis is empty or has older data; it is filled from the database")
+        for queue in {*self._broker.queues(), *Queue.objects.values_list("name", flat=True)}:
+            self._broker.drop(queue)
+        self._broker.set_epoch(agreed)
+        return True
+
+    def _free_takers(self) -> None:
+        """Put back what children of workers that are gone had taken."""
+        takers = self._broker.takers()
+        if not takers:
+            return
+        alive = {pk.hex for pk in Worker.objects.filter(present()).values_list("pk", flat=True)}
+        for taker in takers:
+            if taker.partition(":")[0] not in alive:
+                self._broker.give_back(taker)
+
+    def _audit(self) -> None:
+        """Mistrust Redis's own books: a queue whose counts disagree twice is emptied, to be filled again."""
+        if time.monotonic() < self._audit_at:
+            return
+        self._audit_at = time.monotonic() + AUDIT_SECONDS
+        wrong = {queue for queue in self._broker.queues() if not self._adds_up(queue)}
+        for queue in wrong & self._suspects:
+            logger.warning("what Redis holds of queue %s does not add up; it is filled again", queue)
+            self._broker.drop(queue)
+        self._suspects = wrong - self._suspects
+
+    def _adds_up(self, queue: str) -> bool:
+        count = self._broker.count(queue)
+        return count.waiting + count.taken == count.known
+
+    def _sweep_all(self) -> int:
+        return sum(self._push_unknown(lane, ids) for lane, ids in self._new_round())
+
+    def _sweep_some(self) -> int:
+        """Go on with the round; one go is a second's share of it, or what is left."""
+        pushed = seen = 0
+        while seen < SWEEP:
+            lane, ids = next(self._pages, (None, []))
+            if lane is None:
+                self._pages = self._new_round()
+                break
+            pushed += self._push_unknown(lane, ids)
+            seen += len(ids)
+        return pushed
+
+    def _sweep_newest(self) -> int:
+        pushed = 0
+        for lane in list(self._lanes)[:LANES]:
+            ids = rows_of(lane).order_by("-pk").values_list("pk", flat=True)[:NEWEST]
+            pushed += self._push_unknown(lane, list(ids)[::-1])
+        return pushed
+
+    def _new_round(self) -> Iterator[tuple[Lane, list[UUID]]]:
+        """Yield all queued rows, page by page, each queue's most urgent first."""
+        lanes: set[Lane] = set()
+        for queue in sorted(Queue.objects.values_list("name", flat=True)):
+            for priority in priorities_of(queue):
+                lane = queue, priority
+                lanes.add(lane)
+                yield from ((lane, ids) for ids in pages_of(lane))
+        self._lanes = lanes
+
+    def _push_unknown(self, lane: Lane, ids: list[UUID]) -> int:
+        queue, priority = lane
+        unknown = self._broker.unknown(queue, [id.hex for id in ids])
+        enqueue.dispatch(Moved(UUID(id), queue, priority) for id in unknown)
+        return len(unknown)
+
+
+def priorities_of(queue: str) -> Iterator[int]:
+    """Yield the priorities that queued jobs of a queue have, highest first, each found by the index."""
+    rows = Job.objects.filter(state=states.QUEUED, queue_name=queue).order_by("-priority")
+    priority = rows.values_list("priority", flat=True).first()
+    while priority is not None:
+        yield priority
+        priority = rows.filter(priority__lt=priority).values_list("priority", flat=True).first()
+
+
+def pages_of(lane: Lane) -> Iterator[list[UUID]]:
+    """Yield the ids of a lane's queued rows in pages."""
+    last = FIRST_ID
+    while ids := list(rows_of(lane).filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:PAGE]):
+        yield ids
+        last = ids[-1]
+
+
+def rows_of(lane: Lane):
+    return Job.objects.filter(state=states.QUEUED, queue_name=lane[0], priority=lane[1])

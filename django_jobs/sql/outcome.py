@@ -1,0 +1,24 @@
+"""One outcome as it is written: plain values, all times relative to the moment of writing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """The columns that an outcome sets on a job, guarded by ``id`` and ``claim``."""
+
+    id: UUID
+    claim: int
+    state: str
+    reason: str
+    last_error: str
+    return_value: str | None  # encoded
+    progress: str | None  # encoded; None leaves what is there
+    failures: int  # to add
+    delay: float | None  # seconds until it is due again; None leaves run_after
+    started_ago: float | None  # seconds
+    finished_ago: float | None  # seconds; None: not a final state
+    keep: float | None  # seconds until it is pruned; None: for ever

@@ -1,0 +1,79 @@
+"""Claim and record by the ORM, for every database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models import F, Q
+
+from .. import states
+from ..models import DbNow, EncodedText, Job, Queue
+from .outcome import Row
+
+
+def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: int) -> list[Job]:
+    """Claim those of the ids that are queued, due, not paused and no one else's; return them.
+
+    Rows with more than ``max_losses`` losses are left alone.
+    """
+    with transaction.atomic(using=alias):
+        jobs = list(claimable(alias, ids, max_losses).select_for_update(skip_locked=True))
+        changed = Job.objects.using(alias).filter(pk__in=[job.pk for job in jobs], state=states.QUEUED)
+        count = changed.update(
+            state=states.CLAIM.target,
+            claim=F("claim") + 1,
+            attempt=F("attempt") + 1,
+            worker=worker,
+            slot=slot,
+            claimed_at=DbNow(),
+            started_at=None,
+        )
+        if count != len(jobs):
+            raise RuntimeError("rows changed under the lock of a claim")
+    for job in jobs:
+        job.state, job.worker, job.slot = states.RUNNING, worker, slot
+        job.claim += 1
+        job.attempt += 1
+    return jobs
+
+
+def claimable(alias: str, ids: Sequence[UUID], max_losses: int) -> models.QuerySet:
+    return (
+        Job.objects.using(alias)
+        .filter(pk__in=ids, state=states.QUEUED, losses__lte=max_losses)
+        .filter(Q(run_after__isnull=True) | Q(run_after__lte=DbNow()))
+        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=DbNow()))
+        .exclude(queue_name__in=Queue.objects.using(alias).filter(paused_at__isnull=False).values("name"))
+    )
+
+
+def record(alias: str, rows: Sequence[Row]) -> set[UUID]:
+    """Write outcomes for those jobs whose claim is still the one given; return their ids."""
+    with transaction.atomic(using=alias):
+        return {row.id for row in rows if _record_one(alias, row)}
+
+
+def _record_one(alias: str, row: Row) -> bool:
+    held = Job.objects.using(alias).filter(pk=row.id, claim=row.claim, state__in=states.HELD)
+    changes = {
+        "state": row.state,
+        "reason": row.reason,
+        "last_error": row.last_error,
+        "return_value": None if row.return_value is None else EncodedText(row.return_value),
+        "failures": F("failures") + row.failures,
+        "started_at": _from_now(None if row.started_ago is None else -row.started_ago),
+        "finished_at": _from_now(None if row.finished_ago is None else -row.finished_ago),
+        "prune_at": _from_now(row.keep if row.finished_ago is not None else None),
+    }
+    if row.progress is not None:
+        changes["progress"] = EncodedText(row.progress)
+    if row.delay is not None:
+        changes["run_after"] = _from_now(row.delay)
+    return bool(held.update(**changes))
+
+
+def _from_now(seconds: float | None) -> models.Expression | None:
+    return None if seconds is None else DbNow() + models.Value(timedelta(seconds=seconds))

@@ -1,0 +1,223 @@
+"""Task: a function and how to run it; enqueueing checks everything that can be checked before a worker sees it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+from .. import codec, states
+from .. import enqueue as queue
+from ..conf import jobs_settings, seconds
+from ..exceptions import InvalidTask, NotEncodable
+from ..models import DbNow, EncodedText, Job
+from . import registry
+from .base import BaseTask
+from .options import UNSET, Unset, check_options, check_queue
+
+EMPTY = EncodedText("{}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """Arguments for one job, made by ``task.s(...)``."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task(BaseTask):
+    """A function and how to run it. Options that are UNSET take the setting of that name at enqueue.
+
+    Durations are seconds or a timedelta.
+    """
+
+    func: Callable[..., Any]
+    priority: int = 0  # -100 to 100; higher runs first
+    backend: str = "default"
+    queue_name: str = "default"
+    run_after: Any = None  # aware datetime, or a timedelta counted from each enqueue
+    takes_context: bool = False
+    max_attempts: int | Unset | None = UNSET
+    max_losses: int | Unset = UNSET
+    backoff: Any = UNSET
+    retry_on: Any = Exception
+    give_up_on: Any = ()
+    timeout: Any = UNSET
+    expires: Any = None  # from enqueue (or from run_after, if later) to the start
+    keep: Any = UNSET  # from the end to the pruning
+    atomic: bool = False
+    sensitive: Any = ()
+    aliases: Any = ()
+    admin: bool | str = False
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_function(self.func)
+        check_options(self.name, {one.name: getattr(self, one.name) for one in fields(self) if one.name != "func"})
+        for option in ("__doc__", "__name__", "__qualname__", "__module__"):
+            object.__setattr__(self, option, getattr(self.func, option))
+        object.__setattr__(self, "__wrapped__", self.func)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function here and now."""
+        return self.func(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.module_path}>"
+
+    def using(self, **options: Any) -> Task:
+        """Return the same task with other options, for the enqueues that follow."""
+        check_options(f"{self.name}.using()", options)
+        return replace(self, **options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Call:
+        """Return arguments for ``enqueue_many``."""
+        return Call(args=args, kwargs=kwargs)
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Job:
+        """Save a job in the current transaction, to be sent at its commit; return it.
+
+        Raises TypeError for arguments that the function does not take or that JSON cannot carry, and
+        InvalidTask for an unknown queue or too many bytes.
+        """
+        job = self.prepare(args, kwargs)
+        queue.save([job])
+        return job
+
+    async def aenqueue(self, *args: Any, **kwargs: Any) -> Job:
+        """Do as ``enqueue``, on the connection and in the transaction of Django's async ORM."""
+        return await sync_to_async(self.enqueue)(*args, **kwargs)
+
+    def enqueue_many(self, calls: Iterable[Mapping[str, Any] | Call]) -> list[Job]:
+        """Save a job for each of the calls, a dict of keyword arguments or a ``task.s(...)``; return them.
+
+        One INSERT per thousand and one push; either all are saved or none.
+        """
+        jobs = [self.prepare(call.args, call.kwargs) for call in map(self._call, calls)]
+        if jobs:
+            queue.save(jobs)
+        return jobs
+
+    async def aenqueue_many(self, calls: Iterable[Mapping[str, Any] | Call]) -> list[Job]:
+        """Do as ``enqueue_many``, on the connection and in the transaction of Django's async ORM."""
+        return await sync_to_async(self.enqueue_many)(calls)
+
+    def prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
+        """Return a new job, checked but not saved."""
+        registry.warn_if_undiscovered(self)
+        check_queue(self.queue_name)
+        self.bind(args, kwargs)
+        encoded_args, encoded_kwargs = self._encoded(args, dict(kwargs))
+        run_after = self.run_after
+        return Job(
+            task_path=self.module_path,
+            args=encoded_args,
+            kwargs=encoded_kwargs,
+            metadata=dict(self.metadata) if self.metadata else EMPTY,
+            context={},
+            queue_name=self.queue_name,
+            priority=self.priority,
+            state=states.QUEUED if run_after is None else states.SCHEDULED,
+            run_after=DbNow() + run_after if isinstance(run_after, timedelta) else run_after,
+            expires_at=self._expires_at(run_after),
+            timeout=seconds(setting("TIMEOUT", self.timeout)),
+            max_attempts=setting("MAX_ATTEMPTS", self.max_attempts),
+            max_losses=setting("MAX_LOSSES", self.max_losses),
+        )
+
+    def bind(self, args: tuple[Any, ...] | list[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+        """Bind the arguments to the function's, the context left out; raise TypeError when they do not fit."""
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            reason = str(error).replace("keyword argument", "argument")
+            verb = "" if reason.startswith("got ") else "was called wrongly: "
+            raise TypeError(f"{self.name}.enqueue() {verb}{reason}. It takes {self.takes}.") from None
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The function's signature as callers of ``enqueue`` see it: without the context."""
+        signature = inspect.signature(self.func)
+        parameters = list(signature.parameters.values())
+        if self.takes_context:
+            if not parameters:
+                raise InvalidTask(f"{self.name}: takes_context is set, but the function takes no argument.")
+            parameters = parameters[1:]
+        return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+
+    @property
+    def takes(self) -> str:
+        """The signature as text, for messages."""
+        return str(self.signature).replace("'", "")
+
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.func)
+
+    def _call(self, call: Any) -> Call:
+        match call:
+            case Call():
+                return call
+            case Mapping():
+                return Call(kwargs=call)
+        raise TypeError(
+            f"{self.name}.enqueue_many() takes dicts of keyword arguments or {self.name}.s(...), "
+            f"not {type(call).__name__}."
+        )
+
+    def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[EncodedText, EncodedText]:
+        try:
+            texts = codec.dumps(args), codec.dumps(kwargs)
+        except NotEncodable as error:
+            raise NotEncodable(self._refusal(error), path=error.path, value=error.value) from None
+        size = len(texts[0]) + len(texts[1])
+        if size > jobs_settings.MAX_ARGS_BYTES:
+            raise InvalidTask(
+                f"{self.name}.enqueue(): the arguments take {size:,} bytes, MAX_ARGS_BYTES allows "
+                f"{jobs_settings.MAX_ARGS_BYTES:,}. Store the data and pass its key."
+            )
+        return EncodedText(texts[0]), EncodedText(texts[1])
+
+    def _refusal(self, error: NotEncodable) -> str:
+        first, *rest = error.path or ("?",)
+        name = self._argument_name(first) if isinstance(first, int) else first
+        inside = "".join(f"[{step!r}]" for step in rest[:8])
+        return f"{self.name}.enqueue(): argument '{name}'{f' at {inside}' if inside else ''} {error}"
+
+    def _argument_name(self, index: int) -> str:
+        names = list(self.signature.parameters)
+        return names[index] if index < len(names) else f"number {index + 1}"
+
+    def _expires_at(self, run_after: Any) -> Any:
+        if self.expires is None:
+            return None
+        lifetime = timedelta(seconds=seconds(self.expires))
+        match run_after:
+            case None:
+                return DbNow() + lifetime
+            case timedelta():
+                return DbNow() + (run_after + lifetime)
+        return run_after + lifetime
+
+
+def setting(name: str, option: Any) -> Any:
+    """Return the option, or the setting of that name when it was not given."""
+    return getattr(jobs_settings, name) if option is UNSET else option
+
+
+def check_function(func: Callable[..., Any]) -> None:
+    """Raise InvalidTask for what a worker could not find again by its path."""
+    if not callable(func) or not hasattr(func, "__qualname__"):
+        raise InvalidTask(f"{func!r} is not a function.")
+    if "<" in func.__qualname__:
+        raise InvalidTask(
+            f"{func.__module__}.{func.__qualname__} is defined inside a function or is a lambda; "
+            "a task must stand at the top of its module, so that a worker finds it."
+        )

@@ -1,0 +1,75 @@
+"""The tasks that this process knows, by path: only these are ever run."""
+
+from __future__ import annotations
+
+import logging
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.utils.module_loading import autodiscover_modules
+
+from ..conf import jobs_settings
+from ..exceptions import InvalidTask, TaskNotFound
+
+if TYPE_CHECKING:
+    from .definition import Task
+
+logger = logging.getLogger("django_jobs.enqueue")
+
+_tasks: dict[str, Task] = {}
+_aliases: dict[str, Task] = {}
+_undiscovered: set[str] = set()
+
+
+def register(task: Task) -> Task:
+    """Add a task; raise InvalidTask when its path, or a former one, belongs to another."""
+    path = task.module_path
+    if path in _tasks and not _is_same(_tasks[path], task):
+        raise InvalidTask(f"two tasks are called {path}; rename one of them.")
+    _tasks[path] = task
+    for alias in task.aliases:
+        if alias in _tasks or not _is_same(_aliases.get(alias, task), task):
+            raise InvalidTask(f"{path}: the alias {alias} is another task's path.")
+        _aliases[alias] = task
+    if apps.ready:  # a worker, which only sets Django up, would never come to import this module
+        _undiscovered.add(path)
+    return task
+
+
+def discover() -> None:
+    """Import TASK_MODULES of every app."""
+    autodiscover_modules(*jobs_settings.TASK_MODULES)
+
+
+def get(path: str) -> Task:
+    """Return the task of that path or former path; raise TaskNotFound."""
+    task = _tasks.get(path) or _aliases.get(path)
+    if task is None:
+        near = get_close_matches(path, _tasks, n=1)
+        raise TaskNotFound(f"no task {path} is registered here.{f' Did you mean {near[0]}?' if near else ''}")
+    return task
+
+
+def all_tasks() -> dict[str, Task]:
+    """Return all tasks by path, sorted."""
+    return dict(sorted(_tasks.items()))
+
+
+def warn_if_undiscovered(task: Task) -> None:
+    """Warn once when workers will not know the task."""
+    path = task.module_path
+    if path in _undiscovered:
+        _undiscovered.discard(path)
+        logger.warning(
+            "%s stands in a module that workers do not import. Move it to one of the modules named in "
+            'DJANGO_JOBS["TASK_MODULES"] (%s), or add its module there.',
+            path,
+            ", ".join(jobs_settings.TASK_MODULES),
+        )
+
+
+def _is_same(one: Task, other: Task) -> bool:
+    """Say whether both come from the same lines of a file: a module imported again is no mistake."""
+    here, there = one.func.__code__, other.func.__code__
+    return (here.co_filename, here.co_firstlineno) == (there.co_filename, there.co_firstlineno)

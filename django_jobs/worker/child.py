@@ -1,0 +1,112 @@
+"""A child: the process whose threads run bodies, with an engine that feeds them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from .. import signals
+from . import hygiene
+from .engine import Engine
+from .executor import Work, execute, execute_async, task_factory
+from .interrupts import Interrupter
+from .options import Options
+from .report import Reporter
+from .slots import Area, Table
+
+
+class Child:
+    """Runs bodies in ``threads`` threads, the main one if it is a single one, and async ones on a loop."""
+
+    def __init__(self, *, options: Options, number: int, area: Area, table: Table, reporter: Reporter):
+        self._options = options
+        self._number = number
+        self._async_bodies: AsyncBodies | None = None
+        self.engine = Engine(
+            options=options,
+            number=number,
+            area=area,
+            table=table,
+            reporter=reporter,
+            wake_bodies=self._wake_async,
+        )
+        self._engine_thread = threading.Thread(target=self._run_engine, name="django_jobs engine")
+        self._bodies = [
+            threading.Thread(target=self._run_bodies, name=f"django_jobs body {n}", daemon=True)
+            for n in range(options.threads if options.threads > 1 else 0)
+        ]
+
+    def run(self) -> int:
+        """Work until told to stop; return the exit code."""
+        signals.worker_started.send_robust(Child, child=self._number)
+        self._engine_thread.start()
+        for thread in self._bodies:
+            thread.start()
+        if not self._bodies:
+            self._run_bodies()
+        self._engine_thread.join()
+        signals.worker_stopped.send_robust(Child, child=self._number)
+        return self.engine.end.value
+
+    def _run_engine(self) -> None:
+        try:
+            self.engine.run()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            sys.stderr.flush()
+            os._exit(1)  # without its engine a child is nothing; the supervisor starts another
+        for _ in range(max(1, len(self._bodies))):
+            self.engine.inbox.put(None)
+
+    def _run_bodies(self) -> None:
+        """Run one sync body after the other, until the engine has ended."""
+        interrupter = Interrupter()
+        inbox = self.engine.inbox
+        while (work := inbox.get()) is not None:
+            if not self.engine.may_start():
+                self.engine.returned(work)
+                continue
+            self.engine.finished(work, execute(work, interrupter))
+            if inbox.empty():
+                hygiene.close_connections()
+
+    def _wake_async(self) -> None:
+        if self._async_bodies is None:
+            self._async_bodies = AsyncBodies(self.engine)
+        self._async_bodies.wake()
+
+
+class AsyncBodies:
+    """Runs async bodies on an event loop in a thread of its own, as many at a time as are handed to it."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(task_factory)
+        threading.Thread(target=self._loop.run_forever, name="django_jobs loop", daemon=True).start()
+
+    def wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._start_all)
+
+    def _start_all(self) -> None:
+        inbox = self._engine.async_inbox
+        while inbox:
+            work = inbox.popleft()
+            if self._engine.may_start():
+                work.coroutine = self._loop.create_task(self._run(work), context=hygiene.fresh_context())
+            else:
+                self._engine.returned(work)
+
+    async def _run(self, work: Work) -> None:
+        self._engine.finished(work, await execute_async(work))
+
+
+def stop_on_sigterm(stop: Callable[[], None]) -> None:
+    """Make this process stop in good order on SIGTERM, and leave Ctrl+C to the supervisor."""
+    signal.signal(signal.SIGTERM, lambda *_: stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))

@@ -1,0 +1,256 @@
+"""The clerk: beats for the whole worker, does the chores, and settles what dead children leave behind.
+
+It is a process of its own, so that a body that holds the interpreter for a minute does not look dead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+from django.db import Error as DatabaseAway
+from django.db import connections, transaction
+
+from .. import __version__, enqueue, moves
+from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
+from ..exceptions import TaskNotFound
+from ..models import DbNow, Job, Worker, database
+from ..moves import Held
+from ..tasks import registry
+from .executor import timed_out
+from .failures import one_line
+from .options import Options
+from .slots import CLAIMED, STARTED, Entry, Table
+
+logger = logging.getLogger("django_jobs.worker")
+
+LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
+LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
+
+
+class Duties(Protocol):
+    """The chores, which the clerk does without knowing them."""
+
+    def turn(self, *, steady: bool) -> float:
+        """Do what is due; return the seconds until the next look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Death:
+    """What the supervisor tells of a dead child."""
+
+    child: int
+    area: int  # index in the table
+    cause: str
+    ordered: bool  # we killed it: nobody who shared its process is to blame
+    overdue: list[int]  # indexes of entries that ran beyond their hard deadline
+
+    def encode(self) -> bytes:
+        return json.dumps(self.__dict__).encode() + b"\n"
+
+
+class Clerk:
+    """Keeps one worker's row in the database true."""
+
+    def __init__(self, *, options: Options, table: Table, duties: Duties, pid: int):
+        self._options = options
+        self._table = table
+        self._duties = duties
+        self._pid = pid
+        self._deaths: list[Death] = []
+        self._steady_since = 0.0  # beats have succeeded without a gap since then; monotonic
+        self._beaten_at = 0.0
+        self._beat_at = self._long_at = self._duties_at = 0.0  # when each is due
+        self._noted: set[tuple[UUID, int]] = set()
+        self._pause = 0.0
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self, supervisor: socket.socket | None = None) -> None:
+        """Work until told to stop, or until the supervisor has gone."""
+        received = b""
+        while not self._stopping.is_set():
+            wait = self.turn(on_settled=lambda death: _answer(supervisor, death))
+            if supervisor is None:
+                self._stopping.wait(wait)
+                continue
+            ready, _, _ = select.select([supervisor], [], [], wait)
+            if ready:
+                data = supervisor.recv(65536)
+                if not data:
+                    break
+                *lines, received = (received + data).split(b"\n")
+                self._deaths += [Death(**json.loads(line)) for line in lines]
+        self.say_goodbye()
+
+    def turn(self, on_settled: Callable[[Death], None] = lambda death: None) -> float:
+        """Do what is due; return the seconds until something else is."""
+        try:
+            self._beat_if_due()
+            while self._deaths:
+                self.settle(self._deaths[0])
+                on_settled(self._deaths.pop(0))
+            self._watch_long_bodies()
+            self._do_chores()
+            self._pause = 0.0
+        except DatabaseAway as error:
+            return self._database_failed(error)
+        return max(0.01, min(self._beat_at, self._long_at, self._duties_at) - time.monotonic())
+
+    # Beats
+
+    def _beat_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._beat_at and not (self._is_busy() and self._lease > LEASE_SECONDS):
+            return
+        pause = self._beat_pause()
+        self._lease = lease = LEASE_SECONDS if pause == BEAT_SECONDS else 2.5 * pause
+        self._write_beat(lease)
+        if now - self._beaten_at > lease:
+            self._steady_since = now
+        self._beaten_at = now
+        self._beat_at = now + pause
+        self._table.set_alive_until(now + lease)
+
+    _lease = LEASE_SECONDS
+
+    def _beat_pause(self) -> float:
+        idle_on_sqlite = connections[database()].vendor == "sqlite" and not self._is_busy()
+        return SQLITE_IDLE_BEAT_SECONDS if idle_on_sqlite else BEAT_SECONDS
+
+    def _is_busy(self) -> bool:
+        return any(next(area.entries(), None) for area in self._table.areas)
+
+    def _write_beat(self, lease: float) -> None:
+        alive = {
+            "beat_at": DbNow(),
+            "alive_until": DbNow() + timedelta(seconds=lease),
+            "lost_at": None,
+            "lease": lease,
+        }
+        info = {"busy": sum(1 for area in self._table.areas for entry in area.entries() if entry.stage == STARTED)}
+        if not Worker.objects.filter(pk=self._options.id).update(**alive, info=info):
+            options = self._options
+            Worker(
+                id=options.id,
+                host=socket.gethostname(),
+                pid=self._pid,
+                queues=list(options.queues),
+                slots=max(1, options.processes) * options.threads,
+                version=__version__,
+                info=info,
+                **alive,
+            ).save(force_insert=True, using=database())
+
+    def say_goodbye(self) -> None:
+        try:
+            Worker.objects.filter(pk=self._options.id).update(stopped_at=DbNow(), alive_until=DbNow())
+        except DatabaseAway as error:
+            logger.warning("the database does not take our good-bye (%s)", one_line(error))
+        connections.close_all()
+
+    # Dead children
+
+    def settle(self, death: Death) -> None:
+        """Give back what a dead child held; only bodies that ran are touched by its death."""
+        entries = list(self._table.areas[death.area].entries())
+        overdue = [entry for entry in entries if entry.index in death.overdue]
+        started = [entry for entry in entries if entry.stage != CLAIMED and entry not in overdue]
+        for entry in overdue:
+            self._record_timeout(entry)
+        again = []
+        with transaction.atomic(using=database()):
+            if death.ordered:
+                again += moves.release(_held(started), started=True)
+            else:
+                again += moves.lose(_held(started), cause=death.cause)
+            again += moves.release(moves.held_by(self._options.id, death.child))  # what never started
+        enqueue.dispatch(again)
+
+    def _record_timeout(self, entry: Entry) -> None:
+        job = Job.objects.filter(pk=entry.id, claim=entry.claim).first()
+        if job is None:
+            return
+        try:
+            task = registry.get(job.task_path)
+        except TaskNotFound:
+            task = None
+        moves.record([timed_out(job, task, entry.started)])
+
+    # Long bodies
+
+    def _watch_long_bodies(self) -> None:
+        """Once a second, for bodies that have run for a second: write their start, pass on cancels."""
+        now = time.monotonic()
+        if now < self._long_at:
+            return
+        self._long_at = now + LONG_SECONDS
+        long = {
+            (entry.id, entry.claim): (area, entry)
+            for area in self._table.areas
+            for entry in area.entries()
+            if entry.stage == STARTED and now - entry.started >= LONG_SECONDS
+        }
+        moves.note_started((Held(*key), now - long[key][1].started) for key in long.keys() - self._noted)
+        self._noted = set(long)
+        for one in moves.cancel_requested(self._options.id) if long else ():
+            if one in long:
+                area, entry = long[one]
+                area.cancel(entry.index)
+
+    # Chores
+
+    def _do_chores(self) -> None:
+        now = time.monotonic()
+        if now >= self._duties_at:
+            steady = now - self._steady_since >= LEASE_SECONDS
+            self._duties_at = time.monotonic() + self._duties.turn(steady=steady)
+
+    def _database_failed(self, error: BaseException) -> float:
+        if not self._pause:
+            logger.warning("the database does not answer the clerk (%s)", one_line(error))
+        connections[database()].close()
+        self._steady_since = time.monotonic()
+        self._pause = min(self._pause * 2 or 0.1, LONGEST_PAUSE)
+        return self._pause
+
+
+def _held(entries: list[Entry]) -> list[Held]:
+    return [Held(entry.id, entry.claim) for entry in entries]
+
+
+def _answer(supervisor: socket.socket | None, death: Death) -> None:
+    if supervisor is not None:
+        supervisor.send(f"{death.child}\n".encode())
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when its parent dies, however that happens."""
+    import ctypes  # here: only in forked processes
+    import signal
+
+    try:
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    except (OSError, AttributeError):
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,402 @@
+"""The engine of a child: takes ids, claims jobs, hands them to bodies, records what comes back.
+
+It runs in a thread of its own, so that outcomes are recorded and timeouts kept while bodies run. It is the
+only thread that touches the claims of its child, hence nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from collections import deque
+from enum import Enum
+from queue import Empty, SimpleQueue
+from uuid import UUID
+
+from django.db import Error as DatabaseAway
+from django.db import connections
+
+from .. import enqueue, moves, states
+from ..conf import jobs_settings, seconds
+from ..exceptions import JobCancelled, JobsError, TaskNotFound, TaskTimeout
+from ..models import Job, database
+from ..moves import Held, Outcome
+from ..tasks import TaskContext, registry
+from .executor import Work
+from .failures import one_line
+from .options import AHEAD, Options
+from .recorder import Recorder
+from .report import Reporter
+from .slots import Area, Header, Table
+from .source import Source
+
+logger = logging.getLogger("django_jobs.worker")
+
+TICK = 0.25  # seconds between looks at deadlines while bodies run
+AHEAD_SECONDS = 0.1  # of work that is claimed before it can start
+DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
+CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
+PROGRESS_SECONDS = 1.0
+LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
+LONGEST_POSTPONEMENT = 30.0  # seconds
+
+
+class End(Enum):
+    """Why a child ended; the value is its exit code."""
+
+    DONE = 0  # told to stop, or a burst with nothing left
+    RECYCLE = 10  # has had its share of jobs or memory; another takes its place
+
+
+class Engine:
+    """Moves jobs between the database, Redis and the bodies of one child."""
+
+    def __init__(
+        self, *, options: Options, number: int, area: Area, table: Table, reporter: Reporter, wake_bodies: int
+    ):
+        self.inbox: SimpleQueue[Work | None] = SimpleQueue()  # for sync bodies
+        self.async_inbox: deque[Work] = deque()
+        self.async_bodies = None  # set by the child when the first async task comes
+        self.end: End | None = None
+        self._options = options
+        self._number = number
+        self._area = area
+        self._table = table
+        self._reporter = reporter
+        self._bodies = wake_bodies
+        self._source = Source(f"{options.id.hex}:{number}", options.queues)
+        self._recorder = Recorder()
+        self._outbox: deque[Work] = deque()
+        self._returned: deque[Work] = deque()  # claimed, and then not to be started
+        self._held: dict[UUID, Work] = {}
+        self._free = list(range(area.capacity))
+        self._alone: deque[UUID] = deque()  # lost before: to be run with nothing else
+        self._running_alone = False
+        self._mean: float | None = None  # seconds that a body lasts
+        self._async_share = 0.0
+        self._finished = 0
+        self._failing_pause = 0.0
+        self._progress_at = self._check_at = time.monotonic()
+        self._must_check = False
+        self._header = Header()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    # What other threads call
+
+    def poke(self) -> None:
+        """Wake the engine; also from a signal handler."""
+        try:
+            os.write(self._wake_write, b"!")
+        except BlockingIOError:
+            pass  # it has been poked often enough
+
+    def stop(self, end: End = End.DONE) -> None:
+        """Take nothing more, give back what has not started, end when the running bodies have ended."""
+        self.end = self.end or end
+        self.poke()
+
+    def may_start(self) -> bool:
+        return self._table.is_alive()
+
+    def finished(self, work: Work, outcome: Outcome) -> None:
+        work.outcome = outcome
+        self._outbox.append(work)
+        self.poke()
+
+    def returned(self, work: Work) -> None:
+        """Take back a job that a body did not start."""
+        self._returned.append(work)
+        self.poke()
+
+    # The loop
+
+    def run(self) -> None:
+        """Turn until told to stop and nothing is held any more."""
+        while not (self.end and not self._held and not self._recorder):
+            try:
+                self._turn()
+                self._failing_pause = 0.0
+            except DatabaseAway as error:
+                self._database_failed(error)
+            self._header = self._header._replace(turned=time.monotonic())
+            self._area.set_header(self._header)
+        self._source.leave()
+        connections.close_all()
+
+    def _turn(self) -> None:
+        self._collect()
+        self._record()
+        if self._must_check or time.monotonic() >= self._check_at + CHECK_SECONDS:
+            self._give_back_unknown()
+        self._give_back_unstarted()
+        self._watch_bodies()
+        self._note_progress()
+        if not self._fetch():
+            self._wait()
+
+    def _collect(self) -> None:
+        while self._outbox:
+            work = self._outbox.popleft()
+            self._recorder.add(work)
+            self._learn(work)
+
+    def _record(self) -> None:
+        if not self._recorder or self._recorder.wait(self._company_expected()):
+            return
+        self._source.forget()  # before a retry could be pushed again
+        done = self._recorder.flush()
+        for work, counted in done:
+            self._let_go(work)
+            if counted:
+                self._count(work.outcome.transition)
+                self._finished += 1
+        self._reporter.finished([(work.job, work.outcome) for work, counted in done if counted])
+        self._recycle_if_due()
+
+    def _company_expected(self) -> bool:
+        return len(self._held) > len(self._recorder)
+
+    # Giving back
+
+    def _give_back_unstarted(self) -> None:
+        if self.end or not self.may_start() or self._is_dragging():
+            self._returned.extend(self._take_inbox())
+        if self._returned:
+            works = [self._returned.popleft() for _ in range(len(self._returned))]
+            try:
+                self._release(works)
+            except DatabaseAway:
+                self._returned.extend(works)
+                raise
+
+    def _is_dragging(self) -> bool:
+        oldest = min((work.started for work in self._held.values() if work.started), default=0.0)
+        return bool(oldest) and not self.inbox.empty() and time.monotonic() - oldest > DRAG_SECONDS
+
+    def _take_inbox(self) -> list[Work]:
+        works = list(self.async_inbox)
+        self.async_inbox.clear()
+        try:
+            while True:
+                works.append(self.inbox.get_nowait())
+        except Empty:
+            return [work for work in works if work is not None]
+
+    def _release(self, works: list[Work]) -> None:
+        self._source.forget()
+        enqueue.dispatch(moves.release(Held(work.job.id, work.job.claim) for work in works))
+        for work in works:
+            self._let_go(work)
+        self._header = self._header._replace(released=self._header.released + len(works))
+        self._mean = max(self._mean or 0.0, DRAG_SECONDS)
+
+    def _give_back_unknown(self) -> None:
+        """Give back what the database says we run and we do not hold: a claim whose reply was lost."""
+        claimed = moves.held_by(self._options.id, self._number)
+        unknown = [one for one in claimed if one.id not in self._held or self._held[one.id].job.claim != one.claim]
+        if unknown:
+            logger.warning("%d jobs are claimed for us that we do not hold; they are given back", len(unknown))
+            enqueue.dispatch(moves.release(unknown))
+        self._must_check, self._check_at = False, time.monotonic()
+
+    def _let_go(self, work: Work) -> None:
+        if self._held.pop(work.job.id, None) is not None:
+            self._area.free(work.index)
+            self._free.append(work.index)
+        if not self._held:
+            self._running_alone = False
+
+    # Watching
+
+    def _watch_bodies(self) -> None:
+        now = time.monotonic()
+        for work in self._held.values():
+            if not work.started or work.outcome:
+                continue
+            if now >= work.soft_deadline:
+                work.interrupt(TaskTimeout)
+            elif self._area.is_cancelled(work.index):
+                work.interrupt(JobCancelled)
+
+    def _note_progress(self) -> None:
+        if time.monotonic() < self._progress_at + PROGRESS_SECONDS:
+            return
+        self._progress_at = time.monotonic()
+        told = [
+            (Held(work.job.id, work.job.claim), progress)
+            for work in self._held.values()
+            if work.started and not work.outcome and (progress := work.context.take_progress())
+        ]
+        moves.note_progress(told)
+
+    def _learn(self, work: Work) -> None:
+        lasted = work.outcome.finished - work.outcome.started
+        self._mean = lasted if self._mean is None else 0.8 * self._mean + 0.2 * lasted
+
+    def _count(self, transition: states.Transition) -> None:
+        names = {states.SUCCEED: "succeeded", states.FAIL: "failed", states.RETRY: "retried"}
+        name = names.get(transition, "cancelled")
+        self._header = self._header._replace(**{name: getattr(self._header, name) + 1})
+
+    def _recycle_if_due(self) -> None:
+        options = self._options
+        if options.max_jobs and self._finished >= options.max_jobs:
+            self.stop(End.RECYCLE)
+        if options.max_memory and memory_mb() > options.max_memory:
+            self.stop(End.RECYCLE)
+
+    # Fetching
+
+    def _fetch(self) -> bool:
+        """Take and claim what can start soon; say whether there was anything."""
+        if self._alone and not self._held:
+            return self._claim_alone()
+        wanted = self._wanted()
+        if not wanted:
+            return False
+        ids = self._source.take(wanted)
+        if ids:
+            self._start(self._claim(ids))
+        elif self._options.burst and not self._held and not self._alone:
+            self._end_burst()
+        return bool(ids)
+
+    def _wanted(self) -> int:
+        if self.end or self._running_alone or self._alone or not self.may_start():
+            return 0
+        waiting = self.inbox.qsize()
+        running = sum(1 for work in self._held.values() if work.started and not work.outcome) if self._held else 0
+        if self._async_share > 0.5 and waiting == 0:
+            return max(0, min(self._options.async_slots - len(self._held), len(self._free)))
+        ahead = min(AHEAD, int(AHEAD_SECONDS / self._mean * self._options.threads)) if self._mean else 0
+        if waiting and waiting > ahead // 2:
+            return 0
+        idle = max(0, self._options.threads - running - waiting)
+        remaining = self._options.max_jobs - self._finished - len(self._held) if self._options.max_jobs else AHEAD * 2
+        return max(0, min(idle + ahead - waiting, remaining, len(self._free)))
+
+    def _claim(self, ids: list[UUID], *, alone: bool = False) -> list[Job]:
+        self._must_check = True  # until the reply is here
+        jobs = moves.claim(ids, worker=self._options.id, slot=self._number, alone=alone)
+        self._must_check = False
+        if len(jobs) < len(ids) and not alone:
+            claimed = {job.id for job in jobs}
+            self._alone.extend(moves.lost_before([id for id in ids if id not in claimed]))
+        return jobs
+
+    def _claim_alone(self) -> bool:
+        jobs = self._claim([self._alone.popleft()], alone=True)
+        self._running_alone = bool(jobs)
+        self._start(jobs)
+        return bool(jobs)
+
+    def _start(self, jobs: list[Job]) -> None:
+        """Hand jobs to the bodies; give back those that this worker cannot run."""
+        works = [self._hold(job) for job in jobs]
+        for work, error in works:
+            if error is not None:
+                self._postpone(work, error)
+            elif work.task.is_async:
+                self._async_share = 0.9 * self._async_share + 0.1
+                self.async_inbox.append(work)
+            else:
+                self._async_share *= 0.9
+                self.inbox.put(work)
+        if self.async_inbox:
+            self._bodies()
+
+    def _hold(self, job: Job) -> tuple[Work, Exception | None]:
+        """Enter a job in the table; say what keeps this worker from running it, if anything does."""
+        index = self._free.pop()
+        self._area.claim(index, job.id, job.claim)
+        context = TaskContext(job, is_cancelled=lambda: self._area.is_cancelled(index))
+        work = Work(job=job, task=None, context=context, area=self._area, index=index)
+        self._held[job.id] = work
+        try:
+            work.task = registry.get(job.task_path)
+            work.task.bind(job.args, job.kwargs)
+        except (JobsError, TypeError, ValueError) as error:
+            return work, error
+        return work, None
+
+    def _postpone(self, work: Work, error: Exception) -> None:
+        """Give back a job whose task, or whose arguments, this worker does not understand: a deploy is going on."""
+        job = work.job
+        pause = min(LONGEST_POSTPONEMENT, 2.0 ** min(job.interruptions, 10))
+        reason = str(error) if isinstance(error, TaskNotFound) else f"does not fit here: {error}"
+        if pause * job.interruptions > seconds(jobs_settings.UNKNOWN_TASK_AFTER):
+            work.started = time.monotonic()
+            work.outcome = Outcome(
+                transition=states.FAIL,
+                job=job,
+                started=work.started,
+                finished=work.started,
+                reason=reason[:200],
+                last_error=one_line(error),
+                keep=jobs_settings.retention[states.FAILED],
+            )
+            self._recorder.add(work)
+            return
+        moves.postpone([Held(job.id, job.claim)], seconds=pause, reason=reason)
+        self._reporter.postponed(job, reason, pause)
+        self._let_go(work)
+
+    def _end_burst(self) -> None:
+        if not moves.is_work_due(self._source.queues()):
+            self.stop()
+        else:
+            time.sleep(0.02)  # the clerk brings it, or another child has it
+
+    # Waiting
+
+    def _wait(self) -> None:
+        """Sleep until a body ends, work comes, or something is due."""
+        wanted = self._wanted()
+        if wanted:
+            self._source.arm()
+        readers = [self._wake_read]
+        if self._source.waiter is not None and self._source.waiter.armed:
+            readers.append(self._source.waiter)
+        ready, _, _ = select.select(readers, [], [], self._wait_seconds(wanted))
+        if self._wake_read in ready:
+            os.read(self._wake_read, 4096)
+        if self._source.waiter in ready:
+            self._source.woken(useful=bool(self._wanted()))
+
+    def _wait_seconds(self, wanted: int) -> float:
+        if self._outbox or self._returned:
+            return 0.0
+        pauses = [1.0]
+        if wanted:
+            pauses.append(self._source.wait_seconds())
+        if self._recorder:
+            pauses.append(self._recorder.wait(self._company_expected()))
+        if self._held:
+            pauses.append(TICK)
+        if self._options.burst or not self.may_start():
+            pauses.append(0.05)
+        return min(pauses)
+
+    def _database_failed(self, error: BaseException) -> None:
+        """Keep everything, close the connection, and try again after a growing pause."""
+        if not self._failing_pause:
+            logger.warning("the database does not answer (%s); outcomes are kept", one_line(error))
+        connections[database()].close()
+        self._must_check = True
+        self._failing_pause = min(self._failing_pause * 2 or 0.1, LONGEST_PAUSE)
+        select.select([self._wake_read], [], [], self._failing_pause)
+
+
+def memory_mb() -> float:
+    """Return this process's resident memory in MB."""
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        import resource  # here: only where there is no /proc
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

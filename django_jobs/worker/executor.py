@@ -1,0 +1,228 @@
+"""Runs one attempt of a job and returns its outcome; whatever the body does, nothing is raised."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
+from django.db import transaction
+
+from .. import codec, signals, states
+from ..conf import jobs_settings, seconds
+from ..exceptions import Discard, Interrupted, JobCancelled, NotEncodable, TaskTimeout
+from ..middleware import wrapped
+from ..models import Job, database
+from ..moves import Outcome, record
+from ..retries import pause_before_retry
+from ..tasks import Task, TaskContext
+from ..tasks.definition import setting
+from ..tasks.options import UNSET
+from . import hygiene
+from .failures import class_path, describe, one_line, storable
+from .interrupts import Interrupter
+from .slots import NEVER, Area
+
+REASON_LENGTH = 200
+
+
+@dataclass(kw_only=True, eq=False)
+class Work:
+    """A claimed job on its way through a child."""
+
+    job: Job
+    task: Task
+    context: TaskContext
+    area: Area
+    index: int  # in the area
+    interrupter: Interrupter | None = None  # of the thread that runs the body
+    coroutine: asyncio.Task | None = None  # that runs the body
+    started: float = 0.0  # monotonic; 0: not started
+    interrupted_by: type[Interrupted] | None = None
+    outcome: Outcome | None = None
+    recorded: bool = False  # with its own transaction, not by the engine
+    offspring: set[asyncio.Task] = field(default_factory=set)
+
+    @property
+    def soft_deadline(self) -> float:
+        """When TaskTimeout is raised in the body; monotonic."""
+        return NEVER if self.job.timeout is None or not self.started else self.started + self.job.timeout
+
+    def interrupt(self, exception: type[Interrupted]) -> None:
+        """Raise the exception in the body, once."""
+        if self.interrupted_by is not None:
+            return
+        if self.coroutine is not None:
+            self.interrupted_by = exception
+            self.coroutine.get_loop().call_soon_threadsafe(self.coroutine.cancel)
+        elif self.interrupter is not None and self.interrupter.interrupt(self, exception):
+            self.interrupted_by = exception
+
+
+def execute(work: Work, interrupter: Interrupter) -> Outcome:
+    """Run a body in this thread."""
+    work.interrupter = interrupter
+    begin(work)
+    try:
+        return hygiene.in_fresh_context(attempt, work)
+    except BaseException as error:
+        return failed(work, error)
+    finally:
+        interrupter.disarm()
+        hygiene.clean_up()
+        work.area.finish(work.index)
+
+
+def begin(work: Work) -> None:
+    """Leave word in shared memory that the body starts: from here on it may have had effects."""
+    timeout = work.job.timeout
+    hard = NEVER if timeout is None else time.monotonic() + timeout + seconds(jobs_settings.HARD_TIMEOUT_AFTER)
+    work.started = work.area.start(work.index, hard)
+    signals.job_started.send_robust(Job, job=work.job)
+
+
+def attempt(work: Work) -> Outcome:
+    """Run the body inside its middleware, with its outcome in the same transaction if it is atomic."""
+    with wrapped("execute", work.context):
+        if not work.task.atomic:
+            return succeeded(work, call(work))
+        with transaction.atomic(using=database()):
+            outcome = succeeded(work, call(work))
+            work.recorded = True
+            if not record([outcome]):
+                transaction.set_rollback(True, using=database())  # somebody else has the job now
+    return outcome
+
+
+def call(work: Work) -> Any:
+    """Call the function; only here can it be interrupted."""
+    args, kwargs = arguments(work)
+    work.interrupter.arm(work)
+    try:
+        return work.task.func(*args, **kwargs)
+    finally:
+        work.interrupter.disarm()
+
+
+def arguments(work: Work) -> tuple[list[Any], dict[str, Any]]:
+    args = [work.context, *work.job.args] if work.task.takes_context else work.job.args
+    return args, work.job.kwargs
+
+
+_current: contextvars.ContextVar[Work] = contextvars.ContextVar("django_jobs_work")
+
+
+async def execute_async(work: Work) -> Outcome:
+    """Run an async body on this loop."""
+    _current.set(work)
+    begin(work)
+    try:
+        async with ThreadSensitiveContext() as sync_thread:
+            try:
+                with wrapped("execute", work.context):
+                    args, kwargs = arguments(work)
+                    return succeeded(work, await work.task.func(*args, **kwargs))
+            finally:
+                await leave_nothing_behind(work, sync_thread)
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and work.interrupted_by:
+            error = work.interrupted_by().with_traceback(error.__traceback__)
+        return failed(work, error)
+    finally:
+        work.area.finish(work.index)
+
+
+async def leave_nothing_behind(work: Work, sync_thread: ThreadSensitiveContext) -> None:
+    """Cancel the body's own tasks, and clean the thread that its sync code ran in, if it had one."""
+    for task in work.offspring:
+        task.cancel()
+    if sync_thread in SyncToAsync.context_to_thread_executor:
+        await asyncio.shield(sync_to_async(_clean_thread)())
+
+
+def _clean_thread() -> None:
+    hygiene.clean_up()
+    hygiene.close_connections()
+
+
+def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task:
+    """Make tasks that the body they belong to knows, so that none outlives it."""
+    task = asyncio.Task(coroutine, loop=loop, **options)
+    work = _current.get(None)
+    if work is not None:
+        work.offspring.add(task)
+        task.add_done_callback(work.offspring.discard)
+    return task
+
+
+def succeeded(work: Work, value: Any) -> Outcome:
+    """Return the outcome of a body that returned; a value that cannot be stored does not undo its effects."""
+    text, reason = None, ""
+    try:
+        text = None if value is None else codec.dumps(value)
+        if text is not None and len(text) > jobs_settings.MAX_RESULT_BYTES:
+            text, reason = None, f"return value not kept: {len(text):,} bytes are more than MAX_RESULT_BYTES"
+    except NotEncodable as error:
+        reason = f"return value not kept: it {error}"
+    except BaseException as error:  # of a user's class: a broken __str__ or __iter__
+        reason = f"return value not kept: {one_line(error)}"
+    return outcome(work, states.SUCCEED, return_value=text, reason=storable(reason, REASON_LENGTH))
+
+
+def failed(work: Work, error: BaseException) -> Outcome:
+    """Return the outcome of a body that raised: another attempt, the end, or a wish to be left alone."""
+    match error:
+        case Discard():
+            return outcome(work, states.DISCARD, reason=storable(f"discarded: {error}", REASON_LENGTH))
+        case JobCancelled():
+            return outcome(work, states.STOP, reason="cancelled while running")
+    job = work.job
+    pause = pause_after(job, work.task, error)
+    details = {"last_error": storable(one_line(error), 500), "failure": describe(error)}
+    if pause is not None:
+        return outcome(work, states.RETRY, delay=pause, **details)
+    exhausted = job.max_attempts is not None and job.failures + 1 >= job.max_attempts
+    reason = "no attempts left" if exhausted else f"not retried after {class_path(type(error))}"
+    return outcome(work, states.FAIL, reason=reason[:REASON_LENGTH], **details)
+
+
+def pause_after(job: Job, task: Task | None, error: BaseException) -> float | None:
+    """Return the seconds until the next attempt by the task's rules, or None when there is to be none."""
+    rules = {"retry_on": task.retry_on, "give_up_on": task.give_up_on} if task else {}
+    return pause_before_retry(
+        error,
+        job,
+        failures=job.failures + 1,
+        max_attempts=job.max_attempts,
+        backoff=setting("BACKOFF", task.backoff if task else UNSET),
+        **rules,
+    )
+
+
+def timed_out(job: Job, task: Task | None, started: float) -> Outcome:
+    """Return the outcome of a body whose process had to be killed for its timeout."""
+    error = TaskTimeout(f"killed: still running {time.monotonic() - started:.0f} s after its start")
+    work = Work(job=job, task=task, context=TaskContext(job), area=None, index=0, started=started)
+    return failed(work, error)
+
+
+def outcome(work: Work, transition: states.Transition, **details: Any) -> Outcome:
+    return Outcome(
+        transition=transition,
+        job=work.job,
+        started=work.started,
+        finished=time.monotonic(),
+        progress=work.context.take_progress(),
+        keep=keep(work.task, transition.target),
+        **details,
+    )
+
+
+def keep(task: Task | None, state: str) -> float | None:
+    """Return the seconds for which a finished job is kept; None: for ever."""
+    if task is None or task.keep is UNSET:
+        return jobs_settings.retention.get(state)
+    return seconds(task.keep)

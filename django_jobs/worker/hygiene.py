@@ -1,0 +1,62 @@
+"""Gives every job a clean process: what one body leaves behind, the next one does not see."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections
+
+logger = logging.getLogger("django_jobs.worker")
+
+_folder = os.getcwd()
+
+
+def in_fresh_context(function: Callable[..., Any], *args: Any) -> Any:
+    """Call the function in an empty context: language, time zone and other context variables start anew."""
+    return fresh_context().run(function, *args)
+
+
+def fresh_context() -> contextvars.Context:
+    return contextvars.Context()
+
+
+def clean_up() -> None:
+    """Put right what a body may have left in this thread: connections, transactions, queries, the folder."""
+    for connection in connections.all(initialized_only=True):
+        try:
+            _clean_connection(connection)
+        except Exception:
+            logger.warning("a connection to %s could not be cleaned and is dropped", connection.alias, exc_info=True)
+            _drop(connection)
+    if os.getcwd() != _folder:
+        os.chdir(_folder)
+
+
+def close_connections() -> None:
+    """Close this thread's connections: nothing more is to be done for a while."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def _clean_connection(connection: Any) -> None:
+    connection.queries_log.clear()
+    if connection.connection is None:
+        return
+    if connection.in_atomic_block or not connection.get_autocommit() or connection.execute_wrappers:
+        logger.warning("a task left a transaction or a wrapper open on %s; it is rolled back", connection.alias)
+        _drop(connection)
+    else:
+        connection.close_if_unusable_or_obsolete()
+
+
+def _drop(connection: Any) -> None:
+    """Forget a connection object altogether; the next use makes a new one."""
+    alias, raw = connection.alias, connection.connection
+    del connections[alias]
+    if raw is not None:
+        raw.close()

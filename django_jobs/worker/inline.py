@@ -1,0 +1,69 @@
+"""A whole worker in one process, for small hosts: the clerk is a thread, and nothing is forked.
+
+Hard timeouts are not available here: a body that does not heed TaskTimeout goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from .child import Child
+from .clerk import Clerk, Death, Duties
+from .options import Options
+from .report import Reporter, say_ready, say_totals
+from .slots import Table
+
+NUMBER = 1  # of the only child
+AREA = 0
+
+
+class Inline:
+    """Runs bodies in this process, fed by an engine thread and watched by a clerk thread."""
+
+    def __init__(self, *, options: Options, reporter: Reporter, make_duties: Callable[[], Duties]):
+        self._options = options
+        self._reporter = reporter
+        self._table = Table(areas=1, capacity=options.capacity)
+        self._child = Child(
+            options=options, number=NUMBER, area=self._table.areas[AREA], table=self._table, reporter=reporter
+        )
+        self._clerk = Clerk(options=options, table=self._table, duties=make_duties(), pid=os.getpid())
+        self._stopping = threading.Event()
+        self.reload = False
+
+    def run(self) -> int:
+        """Work until told to stop; return the exit code."""
+        signal.signal(signal.SIGTERM, self._on_stop_signal)
+        signal.signal(signal.SIGINT, self._on_stop_signal)
+        started = time.monotonic()
+        clerk = threading.Thread(target=self._clerk.run, name="django_jobs clerk")
+        clerk.start()
+        say_ready(self._reporter, time.monotonic() - started)
+        self._child.run()
+        self._clerk.stop()
+        clerk.join()
+        totals = self._table.areas[AREA].header()
+        say_totals(self._reporter, totals)
+        return 1 if self._options.burst and totals.failed else 0
+
+    def _on_stop_signal(self, *_: object) -> None:
+        if self._stopping.is_set():
+            threading.Thread(target=self._end_now).start()
+            return
+        self._stopping.set()
+        self._child.engine.stop()
+        timer = threading.Timer(self._options.grace, self._end_now)
+        timer.daemon = True
+        timer.start()
+
+    def _end_now(self) -> None:
+        """Give back what still runs, and end without waiting for it."""
+        try:
+            self._clerk.settle(Death(child=NUMBER, area=AREA, cause="stopped", ordered=True, overdue=[]))
+            self._clerk.say_goodbye()
+        finally:
+            os._exit(0)

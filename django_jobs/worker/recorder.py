@@ -1,0 +1,83 @@
+"""Collects outcomes and records them in batches; keeps them for as long as the database is away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from .. import moves, states
+from .executor import Work
+
+logger = logging.getLogger("django_jobs.worker")
+
+BATCH = 100  # outcomes
+LONGEST_WAIT = 0.010  # seconds that an outcome waits for company
+
+
+class Recorder:
+    """Outcomes that are not recorded yet, oldest first."""
+
+    def __init__(self) -> None:
+        self._works: list[Work] = []
+        self._since = 0.0  # when the oldest came; monotonic
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def add(self, work: Work) -> None:
+        if not self._works:
+            self._since = time.monotonic()
+        self._works.append(work)
+
+    def wait(self, company_expected: bool) -> float:
+        """Return the seconds until the next flush is worth while; 0: now."""
+        if not company_expected or len(self._works) >= BATCH:
+            return 0.0
+        return max(0.0, self._since + LONGEST_WAIT - time.monotonic())
+
+    def flush(self) -> list[tuple[Work, bool]]:
+        """Record what there is; return each work that is done with, and whether its outcome counted.
+
+        One that did not count was somebody else's by then. Raises what the database raises when it is
+        away; everything is kept then.
+        """
+        batch = self._works[: 2 * BATCH]
+        recorded = record_or_bisect([work for work in batch if not work.recorded])
+        missing = [work for work in batch if work.job.id not in recorded and not work.recorded]
+        locked = moves.still_held(moves.Held(work.job.id, work.job.claim) for work in missing) if missing else set()
+        self._works = [work for work in batch if work.job.id in locked] + self._works[len(batch) :]
+        done = [work for work in batch if work.job.id not in locked]
+        return [(work, work.recorded or work.job.id in recorded) for work in done]
+
+
+def record_or_bisect(works: list[Work]) -> set:
+    """Record outcomes; one that the database refuses is found by halving and stored as failed."""
+    if not works:
+        return set()
+    try:
+        return moves.record([work.outcome for work in works])
+    except (OperationalError, InterfaceError):
+        raise  # the database is away or busy: later
+    except (DatabaseError, ValueError) as error:
+        if len(works) > 1:
+            half = len(works) // 2
+            return record_or_bisect(works[:half]) | record_or_bisect(works[half:])
+        logger.error("the outcome of job %s was refused by the database", works[0].job.id, exc_info=True)
+        return moves.record([unstorable(works[0], error)])
+
+
+def unstorable(work: Work, error: Exception) -> moves.Outcome:
+    """Return an outcome that any database takes, in place of one that it does not."""
+    return replace(
+        work.outcome,
+        transition=states.FAIL,
+        return_value=None,
+        progress=None,
+        reason="outcome not storable",
+        last_error=f"outcome not storable: {type(error).__name__}",
+        failure=None,
+        delay=None,
+    )

@@ -1,0 +1,116 @@
+"""A table in shared memory of what each child holds, which outlives the child and so tells what its death cost."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+from uuid import UUID
+
+FREE, CLAIMED, STARTED, FINISHED = range(4)  # stages of an entry
+
+_ENTRY = struct.Struct("=16sqddBB6x")  # id, claim, started, hard deadline, stage, cancelled
+_HEADER = struct.Struct("=dqqqqqq")  # see Header
+_STAGE_OFFSET = 40
+_CANCEL_OFFSET = 41
+NEVER = float("inf")
+
+
+class Entry(NamedTuple):
+    """A job that a child holds. Times are of the monotonic clock, which all processes share."""
+
+    index: int
+    id: UUID
+    claim: int
+    started: float
+    deadline: float  # when the child is killed for it
+    stage: int
+    cancelled: bool
+
+
+class Header(NamedTuple):
+    """What a child says of itself: its engine's last turn (0: not ready yet), and what became of its jobs."""
+
+    turned: float = 0.0
+    succeeded: int = 0
+    failed: int = 0
+    retried: int = 0
+    cancelled: int = 0
+    released: int = 0
+    lost: int = 0
+
+
+class Area:
+    """One child's part of the table; only the child writes entries, but for the sign that a job is cancelled."""
+
+    def __init__(self, memory: mmap.mmap, offset: int, capacity: int):
+        self._memory = memory
+        self._offset = offset
+        self.capacity = capacity
+
+    @staticmethod
+    def size(capacity: int) -> int:
+        return _HEADER.size + capacity * _ENTRY.size
+
+    def clear(self) -> None:
+        self._memory[self._offset : self._offset + self.size(self.capacity)] = bytes(self.size(self.capacity))
+
+    def header(self) -> Header:
+        return Header(*_HEADER.unpack_from(self._memory, self._offset))
+
+    def set_header(self, header: Header) -> None:
+        _HEADER.pack_into(self._memory, self._offset, *header)
+
+    def claim(self, index: int, id: UUID, claim: int) -> None:
+        _ENTRY.pack_into(self._memory, self._at(index), id.bytes, claim, 0.0, NEVER, CLAIMED, 0)
+
+    def start(self, index: int, deadline: float = NEVER) -> float:
+        """Mark a job as started, before its body's first line; return the moment."""
+        started = time.monotonic()
+        struct.pack_into("=dd", self._memory, self._at(index) + 24, started, deadline)
+        self._memory[self._at(index) + _STAGE_OFFSET] = STARTED
+        return started
+
+    def finish(self, index: int) -> None:
+        """Mark a body's end; until its outcome is recorded the entry stays."""
+        self._memory[self._at(index) + _STAGE_OFFSET] = FINISHED
+
+    def free(self, index: int) -> None:
+        self._memory[self._at(index) + _STAGE_OFFSET] = FREE
+
+    def cancel(self, index: int) -> None:
+        self._memory[self._at(index) + _CANCEL_OFFSET] = 1
+
+    def is_cancelled(self, index: int) -> bool:
+        return bool(self._memory[self._at(index) + _CANCEL_OFFSET])
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what is held now."""
+        for index in range(self.capacity):
+            if self._memory[self._at(index) + _STAGE_OFFSET] != FREE:
+                id, *rest, stage, cancelled = _ENTRY.unpack_from(self._memory, self._at(index))
+                yield Entry(index, UUID(bytes=id), *rest, stage, bool(cancelled))
+
+    def _at(self, index: int) -> int:
+        return self._offset + _HEADER.size + index * _ENTRY.size
+
+
+class Table:
+    """The shared memory of one worker: until when it counts as alive, and an area for each child."""
+
+    _ALIVE = struct.Struct("=d")
+
+    def __init__(self, areas: int, capacity: int):
+        step = Area.size(capacity)
+        self._memory = mmap.mmap(-1, self._ALIVE.size + areas * step)
+        self.areas = [Area(self._memory, self._ALIVE.size + i * step, capacity) for i in range(areas)]
+
+    def set_alive_until(self, moment: float) -> None:
+        self._ALIVE.pack_into(self._memory, 0, moment)
+
+    def is_alive(self) -> bool:
+        """Say whether the others still take this worker for alive: only then may a body be started."""
+        (until,) = self._ALIVE.unpack_from(self._memory, 0)
+        return time.monotonic() < until
