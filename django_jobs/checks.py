@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from . import states
 from .conf import NAMES, SETTING, Settings
-from .models import Job, database
+from .models import Job
 from .tasks import registry
 from .tasks.options import NAME, is_backoff, is_duration, is_pause, is_whole
 
@@ -222,10 +221,6 @@ class _Given:
         default = vars(Settings)[key].default
         return default if {key, ""} & self.wrong else _settings().get(key, default)
 
-    @cached_property
-    def database(self) -> str:
-        return self.get("DATABASE") or database()
-
 
 def _settings() -> dict[str, Any]:
     return getattr(django_settings, SETTING, {})
@@ -317,7 +312,7 @@ def _check_database(given: _Given) -> Iterator[checks.CheckMessage]:
     if alias is not None and alias not in connections:
         yield NO_SUCH_DATABASE.found(alias=alias, known=", ".join(connections))
         return
-    alias = given.database
+    alias = alias or router.db_for_write(Job)
     if not router.allow_migrate_model(alias, Job):
         yield ROUTER_DISAGREES.found(alias=alias)
     match connections[alias].vendor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from uuid import UUID
 
 from django.db import connections, models, transaction
@@ -18,6 +19,7 @@ from .moves import Moved
 logger = logging.getLogger("django_jobs.enqueue")
 
 INSERT_CHUNK = 1000  # rows of one INSERT
+LOOK_BACK = 100  # callbacks; a transaction that has registered more since gets a second push
 MOMENTS = ("run_after", "expires_at", "enqueued_at")  # what the database's clock may decide
 
 _known_queues: set[tuple[str, str]] = set()
@@ -46,13 +48,18 @@ def insert(alias: str, jobs: Sequence[Job]) -> None:
     else:
         Job.objects.using(alias).bulk_create(jobs, batch_size=INSERT_CHUNK)
     timed = {job.pk: job for job in jobs if any(_is_expression(getattr(job, name)) for name in MOMENTS)}
-    for row in Job.objects.using(alias).filter(pk__in=timed).values("pk", *MOMENTS) if timed else ():
-        for name in MOMENTS:
-            setattr(timed[row["pk"]], name, row[name])
+    for pks in _chunks(list(timed), INSERT_CHUNK):
+        for row in Job.objects.using(alias).filter(pk__in=pks).values("pk", *MOMENTS):
+            for name in MOMENTS:
+                setattr(timed[row["pk"]], name, row[name])
 
 
 def _is_expression(value: object) -> bool:
     return hasattr(value, "resolve_expression")
+
+
+def _chunks(keys: list[UUID], size: int) -> Iterator[list[UUID]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
 def dispatch(moved: Iterable[Moved]) -> None:
@@ -79,10 +86,12 @@ class _Push:
 
 def _push_at_this_commit(connection) -> _Push | None:
     """Return the push that was registered last, if it lives and dies with the present savepoint."""
-    if not connection.in_atomic_block or not connection.run_on_commit:
+    if not connection.in_atomic_block:
         return None
-    savepoints, callback, *_ = connection.run_on_commit[-1]
-    return callback if isinstance(callback, _Push) and savepoints == set(connection.savepoint_ids) else None
+    for savepoints, callback, *_ in islice(reversed(connection.run_on_commit), LOOK_BACK):
+        if isinstance(callback, _Push):
+            return callback if savepoints == set(connection.savepoint_ids) else None
+    return None
 
 
 def ensure_queues(alias: str, names: set[str]) -> None:

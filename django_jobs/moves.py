@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -86,6 +86,15 @@ def waiting(queues: Sequence[str], limit: int) -> list[UUID]:
         if len(ids) < limit:
             ids += claimable_of(queue).values_list("pk", flat=True)[: limit - len(ids)]
     return ids
+
+
+def queues_with_work() -> Iterator[str]:
+    """Yield the names of queues that have queued jobs, each found by the index."""
+    names = Job.objects.filter(state=states.QUEUED).order_by("queue_name").values_list("queue_name", flat=True)
+    name = names.first()
+    while name is not None:
+        yield name
+        name = names.filter(queue_name__gt=name).first()
 
 
 def claimable_of(queue: str) -> models.QuerySet:

@@ -6,6 +6,7 @@ import logging
 import random as _random
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from math import isfinite
 from typing import Any
 
 from .conf import seconds
@@ -15,6 +16,7 @@ logger = logging.getLogger("django_jobs.worker")
 
 FIRST_PAUSE = 2.0  # seconds
 LONGEST_PAUSE = 3600.0  # seconds
+LONGEST_ASKED_PAUSE = 10 * 365 * 86_400.0  # seconds; what a body or a backoff asks for must fit a database's calendar
 
 Backoff = float | Sequence[float] | Callable[[BaseException, Any], float | None] | None
 
@@ -57,10 +59,17 @@ def is_retried(exception: BaseException, retry_on: Any) -> bool:
     return Exception in classes or isinstance(exception, classes)
 
 
-def asked_pause(exception: Retry, job: Any, failures: int, backoff: Backoff) -> float | None:
-    """Return the pause that a raised Retry asks for, or the usual one."""
-    after = seconds(exception.after)
-    return pause(backoff, exception, job, failures) if after is None else max(0.0, float(after))
+def asked_pause(exception: Retry, job: Any, failures: int, backoff: Backoff) -> float:
+    """Return the pause that a raised Retry asks for, or the usual one: it always asks again."""
+    if exception.after is not None:
+        try:
+            return _bounded(exception.after)
+        except Exception:
+            logger.warning(
+                "job %s raised Retry(after=%r), which is no pause; its backoff is taken", job.id, exception.after
+            )
+    usual = pause(backoff, exception, job, failures)
+    return default_backoff(failures) if usual is None else usual
 
 
 def pause(backoff: Backoff, exception: BaseException, job: Any, failures: int) -> float | None:
@@ -69,12 +78,20 @@ def pause(backoff: Backoff, exception: BaseException, job: Any, failures: int) -
         case None:
             return default_backoff(failures)
         case int() | float() | timedelta():
-            return float(seconds(backoff))
+            return _bounded(backoff)
         case list() | tuple():
-            return float(seconds(backoff[min(failures, len(backoff)) - 1]))
+            return _bounded(backoff[min(failures, len(backoff)) - 1])
     try:
-        answer = seconds(backoff(exception, job))
-        return None if answer is None else max(0.0, float(answer))
+        answer = backoff(exception, job)
+        return None if answer is None else _bounded(answer)
     except Exception:
         logger.warning("the backoff of job %s raised; the default pause is taken", job.id, exc_info=True)
         return default_backoff(failures)
+
+
+def _bounded(duration: timedelta | float) -> float:
+    """Return a pause in seconds that can be added to a date; raise for what is no number."""
+    pause = float(seconds(duration))
+    if not isfinite(pause):
+        raise ValueError(f"{duration!r} is not a pause")
+    return min(max(0.0, pause), LONGEST_ASKED_PAUSE)

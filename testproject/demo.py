@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -48,6 +48,7 @@ class Stopped(BaseException):
 def main() -> int:
     options = parse_arguments()
     var = HERE / "var" / ("once" if options.once else "demo")
+    sys.stdout.reconfigure(line_buffering=True)  # in order with what the worker says, also in a pipe
     signals.watch()
     try:
         with locked(var), running(var, options) as demo:
@@ -75,8 +76,17 @@ def parse_arguments() -> argparse.Namespace:
 class Demo:
     """What is running."""
 
+    var: Path
     url: str
-    processes: list["Process"]
+    stack: ExitStack  # what to do at the end
+    processes: list["Process"] = field(default_factory=list)
+
+    def start(self, name: str, *command: str, log: Path | None) -> None:
+        """Start a command of manage.py, to be stopped at the end; without a log it speaks on the terminal."""
+        with signals.held():
+            process = Process(name, command, log)
+            self.stack.callback(process.stop)
+        self.processes.append(process)
 
     def check(self) -> None:
         """Raise DemoFailed if a process has ended by itself."""
@@ -86,7 +96,7 @@ class Demo:
 
 @contextmanager
 def running(var: Path, options: argparse.Namespace) -> Iterator[Demo]:
-    """Start everything on an empty folder; stop it at the end."""
+    """Start everything but the worker, on an empty folder; stop it all at the end."""
     with ExitStack() as stack, signals.held_at_the_end():
         make_folder(var, keep=options.keep)
         sample = Path(str(files("airportsdata") / "airports.csv"))
@@ -96,12 +106,8 @@ def running(var: Path, options: argparse.Namespace) -> Iterator[Demo]:
         stack.callback(embedded.stop, var)
         prepare_database(report_every=timedelta(seconds=2 if options.once else 10))
         port = options.port or free_port(preferred=8000)
-        commands = {"worker": ["runworker"], "site": ["runserver", "--noreload", f"{HOST}:{port}"]}
-        processes = []
-        for name, command in commands.items():
-            log = var / f"{name}.log" if options.once or name == "site" else None  # None: on the terminal
-            processes.append(start(stack, name, command, log))
-        demo = Demo(url=f"http://{HOST}:{port}/", processes=processes)
+        demo = Demo(var=var, url=f"http://{HOST}:{port}/", stack=stack)
+        demo.start("site", "runserver", "--noreload", f"{HOST}:{port}", log=var / "site.log")
         wait_until(lambda: answers(port), demo, START_SECONDS, "the site to answer")
         yield demo
 
@@ -165,17 +171,10 @@ def answers(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def start(stack: ExitStack, name: str, command: list[str], log: Path | None) -> "Process":
-    with signals.held():
-        process = Process(name, command, log)
-        stack.callback(process.stop)
-    return process
-
-
 class Process:
     """A command of manage.py in a process group of its own, so that Ctrl+C reaches only us."""
 
-    def __init__(self, name: str, command: list[str], log: Path | None):
+    def __init__(self, name: str, command: tuple[str, ...], log: Path | None):
         self.name = name
         self.log = log
         with log.open("w") if log else nullcontext() as output:
@@ -277,8 +276,9 @@ def stay(demo: Demo) -> int:
 
   Press "Import the sample" and watch the progress, or "Fetch pages" and see retries; one page
   fails, since it does not exist: retry it in the admin, where all jobs and schedules are.
-  Below is what the worker says. Ctrl+C stops everything.
+  Ctrl+C stops everything. Now the worker starts; below is what it says.
 """)
+    demo.start("worker", "runworker", log=None)
     while True:
         demo.check()
         time.sleep(POLL_SECONDS)
@@ -292,6 +292,7 @@ def do_once(demo: Demo) -> int:
 
     start = time.monotonic()
     reasons = []
+    demo.start("worker", "runworker", log=demo.var / "worker.log")
     once.press_buttons(demo.url)
     try:
         wait_until(once.is_done, demo, WORK_SECONDS, "the work to be done")

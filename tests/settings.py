@@ -97,3 +97,12 @@ SECRET_KEY = "only for tests"
 STATIC_URL = "/static/"
 TIME_ZONE = "Europe/Berlin"  # one with clock changes
 USE_TZ = True
+
+# What tests of real workers change from outside.
+DJANGO_JOBS = {
+    "QUEUES": ["default", "mail"],
+    "CACHE": None if os.environ.get("DJANGO_JOBS_TEST_CACHE") == "none" else "default",
+    "HARD_TIMEOUT_AFTER": float(os.environ.get("DJANGO_JOBS_TEST_HARD_TIMEOUT_AFTER", 10)),
+}
+if module := os.environ.get("DJANGO_JOBS_TEST_IMPORT"):
+    __import__(module)

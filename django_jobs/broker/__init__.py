@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import NamedTuple
 
 from django.conf import settings
+from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import RedisError
 
 from ..conf import jobs_settings
+from ..exceptions import EmbeddedServerError
 from .breaker import Breaker
 from .broker import Broker, Count, EpochChanged, Waiting
 from .connection import PRODUCER, WORKER, address, connect
 from .waiter import Waiter
 
 __all__ = [
+    "AWAY",
     "Breaker",
     "Broker",
     "Count",
@@ -30,13 +32,11 @@ __all__ = [
 ]
 
 
-class _Producer(NamedTuple):
-    broker: Broker
-    breaker: Breaker
-
-
 _producers: dict[tuple, _Producer] = {}
 _lock = threading.Lock()
+
+
+AWAY = (RedisError, OSError, EmbeddedServerError)  # what Redis raises when it cannot be reached
 
 
 def is_used() -> bool:
@@ -59,18 +59,40 @@ def try_push(waiting: list[Waiting]) -> bool:
 
     What it has not, the workers find in the rows.
     """
-    if not is_used():
-        return False
-    producer = _producer()
-    if producer.breaker.is_open:
-        return False
-    try:
-        producer.broker.push(waiting)  # may be repeated: what is known is not pushed twice
-    except (RedisError, OSError) as error:
-        producer.breaker.failed(error)
-        return False
-    producer.breaker.succeeded()
-    return True
+    return is_used() and _producer().try_push(waiting)
+
+
+class _Producer:
+    """What a process enqueues through: a connection made when first needed, and made anew after a failure."""
+
+    def __init__(self, alias: str, prefix: str):
+        self._alias = alias
+        self._prefix = prefix
+        self._broker: Broker | None = None
+        self._breaker = Breaker(
+            f'{address(alias)} (CACHES["{alias}"])', "The job is stored and will start when Redis is back."
+        )
+
+    def try_push(self, waiting: list[Waiting]) -> bool:
+        if self._breaker.is_open:
+            return False
+        try:
+            self._push(waiting)
+        except AWAY as error:
+            self._broker = None  # the next one may have to start the embedded server again
+            self._breaker.failed(error)
+            return False
+        self._breaker.succeeded()
+        return True
+
+    def _push(self, waiting: list[Waiting]) -> None:
+        broker = self._broker
+        if broker is None:
+            broker = self._broker = Broker(connect(self._alias, PRODUCER), self._prefix)
+        try:
+            broker.push(waiting)
+        except Disconnected:  # a connection that was cut while idle; what is known is not pushed twice
+            broker.push(waiting)
 
 
 def _producer() -> _Producer:
@@ -79,7 +101,5 @@ def _producer() -> _Producer:
     identity = (os.getpid(), alias, jobs_settings.PREFIX, str(settings.CACHES.get(alias)))
     if identity not in _producers:
         with _lock:
-            _producers[identity] = _Producer(
-                Broker(connect(alias, PRODUCER), jobs_settings.PREFIX), Breaker(address(alias))
-            )
+            _producers.setdefault(identity, _Producer(alias, jobs_settings.PREFIX))
     return _producers[identity]

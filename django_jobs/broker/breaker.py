@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from redis import exceptions
+
 logger = logging.getLogger("django_jobs.broker")
 
 FIRST_PAUSE = 0.5  # seconds
@@ -14,8 +16,9 @@ LONGEST_PAUSE = 5.0  # seconds
 class Breaker:
     """Closed while Redis answers; open for a growing pause after each failure. Logs each change once."""
 
-    def __init__(self, where: str):
+    def __init__(self, where: str, meanwhile: str = "Jobs are stored and will start when it is back."):
         self._where = where
+        self._meanwhile = meanwhile  # what people are told of the time without it
         self._pause = 0.0
         self._until = 0.0
 
@@ -25,11 +28,7 @@ class Breaker:
 
     def failed(self, error: BaseException) -> None:
         if not self._pause:
-            logger.warning(
-                "Redis at %s does not answer (%s). Jobs are stored and will start when it is back.",
-                self._where,
-                error,
-            )
+            logger.warning("Redis at %s %s. %s", self._where, _trouble(error), self._meanwhile)
         self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
         self._until = time.monotonic() + self._pause
 
@@ -37,3 +36,15 @@ class Breaker:
         if self._pause:
             logger.warning("Redis at %s answers again.", self._where)
         self._pause = self._until = 0.0
+
+
+def _trouble(error: BaseException) -> str:
+    """Say what Redis did, to stand after its address."""
+    match error:
+        case exceptions.ConnectionError() if isinstance(error.__context__, ConnectionRefusedError):
+            return "refused the connection"
+        case exceptions.TimeoutError():
+            return "did not answer in time"
+        case exceptions.ResponseError():
+            return f"refused a command ({error})"
+    return f"cannot be reached ({str(error).rstrip('.')})"

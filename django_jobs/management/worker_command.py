@@ -16,7 +16,7 @@ from django.utils import autoreload
 from .. import scheduler
 from ..exceptions import InvalidTask
 from ..tasks.options import NAME, check_queue
-from ..worker import JsonReporter, Options, Reporter, make_worker, problems, summary
+from ..worker import JsonReporter, Options, Reporter, make_worker, problems, report_warnings, summary
 
 RELOAD_SECONDS = 1.0
 
@@ -71,6 +71,7 @@ def run(*, stdout: Any, **options: Any) -> None:
     """Run a worker by the command's options; ends with SystemExit."""
     chosen = worker_options(options)
     reporter = (JsonReporter if options["json"] else Reporter)(stdout)
+    report_warnings(reporter)
     if options["check"]:
         sys.exit(check(chosen, reporter))
     for name, text in summary(chosen):

@@ -248,9 +248,9 @@ class Schedule(models.Model):
                 errors[name].append(_("The year must be from 1970 to 2999."))
             elif is_naive(moment):
                 errors[name].append(_("The moment must know its time zone."))
-        if self.starts_at and self.ends_at and not errors.keys() & {"starts_at", "ends_at"}:
-            if self.ends_at <= self.starts_at:
-                errors["ends_at"].append(_("The end must be after the start."))
+        both = self.starts_at and self.ends_at and not errors.keys() & {"starts_at", "ends_at"}
+        if both and self.ends_at <= self.starts_at:
+            errors["ends_at"].append(_("The end must be after the start."))
 
     def _check_arguments(self, errors: dict[str, list[Any]]) -> None:
         size = 0

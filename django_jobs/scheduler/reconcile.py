@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from .. import broker, enqueue, states
-from ..broker import Broker, RedisError
+from ..broker import AWAY, Broker
 from ..models import Job, Queue, Worker
-from ..moves import Moved
+from ..moves import Moved, queues_with_work
 from . import epoch
 from .rescue import present
 
@@ -51,8 +51,9 @@ class Reconcile:
             self._broker.set_paused(Queue.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
             self._free_takers()
             self._audit()
-            return self._sweep_all() if refill else self._sweep_newest() + self._sweep_some()
-        except (RedisError, OSError) as error:
+            return self._refill() if refill else self._sweep_newest() + self._sweep_some()
+        except AWAY as error:
+            self._broker = None
             logger.debug("Redis is away (%s); the rows wait", error)
             return 0
 
@@ -63,8 +64,8 @@ class Reconcile:
             if changed := epoch.change_if_old(agreed):
                 self._broker.set_epoch(changed)
             return False
-        logger.warning("Redis is empty or has older data; it is filled from the database")
-        for queue in {*self._broker.queues(), *Queue.objects.values_list("name", flat=True)}:
+        logger.info("Redis is empty or has older data; it is filled from the database")
+        for queue in {*self._broker.queues(), *queues_with_work()}:
             self._broker.drop(queue)
         self._broker.set_epoch(agreed)
         return True
@@ -94,8 +95,11 @@ class Reconcile:
         count = self._broker.count(queue)
         return count.waiting + count.taken == count.known
 
-    def _sweep_all(self) -> int:
-        return sum(self._push_unknown(lane, ids) for lane, ids in self._new_round())
+    def _refill(self) -> int:
+        pushed = sum(self._push_unknown(lane, ids) for lane, ids in self._new_round())
+        if pushed:
+            logger.warning("Redis had lost its data, or had older ones; %d jobs were put back from the rows", pushed)
+        return pushed
 
     def _sweep_some(self) -> int:
         """Go on with the round; one go is a second's share of it, or what is left."""
@@ -119,7 +123,7 @@ class Reconcile:
     def _new_round(self) -> Iterator[tuple[Lane, list[UUID]]]:
         """Yield all queued rows, page by page, each queue's most urgent first."""
         lanes: set[Lane] = set()
-        for queue in sorted(Queue.objects.values_list("name", flat=True)):
+        for queue in queues_with_work():
             for priority in priorities_of(queue):
                 lane = queue, priority
                 lanes.add(lane)

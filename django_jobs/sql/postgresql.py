@@ -7,16 +7,25 @@ from functools import cache
 from uuid import UUID
 
 from django.db import connections
+from django.db.models import Field
 
 from ..models import EncodedField, EncodedText, Job, Queue
 from .outcome import Row
 
-# What a worker needs to run a job; the rest stays in the database until somebody looks.
-CLAIMED = (
-    "id", "task_path", "args", "kwargs", "metadata", "context", "queue_name", "priority", "state", "run_after",
-    "expires_at", "timeout", "max_attempts", "max_losses", "claim", "attempt", "failures", "losses", "worker", "slot",
-    "interruptions", "enqueued_at", "claimed_at", "cancel_requested_at", "backend", "schedule_id", "parent", "copied_from", "created_by",
-)  # fmt: skip
+# What a worker does not need to run a job stays in the database until somebody looks.
+NOT_CLAIMED = frozenset(
+    {
+        "return_value",
+        "reason",
+        "started_at",
+        "finished_at",
+        "last_error",
+        "progress",
+        "parent",
+        "copied_from",
+        "prune_at",
+    }
+)
 
 CLAIM = """
 WITH picked AS (
@@ -82,18 +91,26 @@ def _job(alias: str, row: tuple) -> Job:
     for place in _encoded_places():
         if values[place] is not None:
             values[place] = EncodedText(values[place])
-    return Job.from_db(alias, CLAIMED, values)
+    return Job.from_db(alias, _columns(), values)
+
+
+def _claimed_fields() -> list[Field]:
+    return [field for field in Job._meta.concrete_fields if field.name not in NOT_CLAIMED]
+
+
+@cache
+def _columns() -> list[str]:
+    return [field.attname for field in _claimed_fields()]  # in the model's order, as from_db wants it
 
 
 @cache
 def _encoded_places() -> list[int]:
-    fields = {field.attname: field for field in Job._meta.concrete_fields}
-    return [place for place, name in enumerate(CLAIMED) if isinstance(fields[name], EncodedField)]
+    return [place for place, field in enumerate(_claimed_fields()) if isinstance(field, EncodedField)]
 
 
 @cache
 def _claim_sql() -> str:
-    columns = ", ".join(f"j.{name}" for name in CLAIMED)
+    columns = ", ".join(f"j.{name}" for name in _columns())
     return CLAIM.format(job=Job._meta.db_table, queue=Queue._meta.db_table, columns=columns)
 
 

@@ -50,14 +50,19 @@ def named_arguments(job: Job | Schedule) -> list[tuple[str, str]]:
         arguments = list(shown_arguments(job))
     except Exception as error:  # as above
         return [(UNREADABLE, str(error))]
-    return [(one.name, _repr(_long, one.value, VALUE_LENGTH)) for one in arguments]
+    return [(one.name, value_text(one.value)) for one in arguments]
+
+
+def value_text(value: Any) -> str:
+    """Return a value as code, bounded."""
+    return _repr(_long, value, VALUE_LENGTH)
 
 
 def shown_arguments(job: Job | Schedule) -> Iterator[Argument]:
     """Yield the arguments in their order, secrets replaced by ``Hidden``."""
-    task = _task(job.task_path)
+    task = known_task(job.task_path)
     is_secret = secrecy(task)
-    for name, value in zip(_names(task, len(job.args)), job.args, strict=True):
+    for name, value in zip(argument_names(task, len(job.args)), job.args, strict=True):
         yield Argument(name, Hidden() if is_secret(name) else masked(value, is_secret), False)
     for name, value in job.kwargs.items():
         yield Argument(name, Hidden() if is_secret(name) else masked(value, is_secret), True)
@@ -70,24 +75,27 @@ def secrecy(task: Task | None) -> Callable[[str], bool]:
     return lambda name: name in names or any(part in name.lower() for part in parts)
 
 
-def masked(value: Any, is_secret: Callable[[str], bool]) -> Any:
+def masked(value: Any, is_secret: Callable[[str], bool], instead: Any = None) -> Any:
     """Return the value with the secrets inside its dicts replaced."""
+    instead = instead or Hidden()
     match value:
         case dict():
-            return {key: Hidden() if is_secret(str(key)) else masked(item, is_secret) for key, item in value.items()}
+            pairs = ((key, is_secret(str(key)), item) for key, item in value.items())
+            return {key: instead if hide else masked(item, is_secret, instead) for key, hide, item in pairs}
         case list():
-            return [masked(item, is_secret) for item in value]
+            return [masked(item, is_secret, instead) for item in value]
     return value
 
 
-def _task(path: str) -> Task | None:
+def known_task(path: str) -> Task | None:
+    """Return the task of that path, or None when this process does not know it."""
     try:
         return registry.get(path)
     except TaskNotFound:
         return None
 
 
-def _names(task: Task | None, count: int) -> list[str]:
+def argument_names(task: Task | None, count: int) -> list[str]:
     """Return names for positional arguments: the signature's, or numbers where it has none."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = list(task.signature.parameters.values()) if task else []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from asgiref.sync import sync_to_async
 
@@ -64,6 +64,8 @@ class Task(BaseTask):
         for option in ("__doc__", "__name__", "__qualname__", "__module__"):
             object.__setattr__(self, option, getattr(self.func, option))
         object.__setattr__(self, "__wrapped__", self.func)
+        if self.takes_context:
+            self.signature  # noqa: B018  raises when there is no place for the context
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function here and now."""
@@ -137,7 +139,7 @@ class Task(BaseTask):
         try:
             return self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            reason = str(error).replace("keyword argument", "argument")
+            reason = self._unexpected(kwargs) or str(error).replace("keyword argument", "argument")
             verb = "" if reason.startswith("got ") else "was called wrongly: "
             raise TypeError(f"{self.name}.enqueue() {verb}{reason}. It takes {self.takes}.") from None
 
@@ -147,19 +149,39 @@ class Task(BaseTask):
         signature = inspect.signature(self.func)
         parameters = list(signature.parameters.values())
         if self.takes_context:
-            if not parameters:
-                raise InvalidTask(f"{self.name}: takes_context is set, but the function takes no argument.")
-            parameters = parameters[1:]
+            parameters = self._after_context(parameters)
         return signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
 
     @property
     def takes(self) -> str:
-        """The signature as text, for messages."""
-        return str(self.signature).replace("'", "")
+        """The signature as text, for messages, its types by their short names."""
+        parameters = [
+            one if one.annotation is one.empty else one.replace(annotation=_Bare(one.annotation))
+            for one in self.signature.parameters.values()
+        ]
+        return str(self.signature.replace(parameters=parameters))
 
     @cached_property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.func)
+
+    def _after_context(self, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+        """Return the parameters that are left for the caller once the body has got its context."""
+        match parameters:
+            case [first, *rest] if first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+                return rest
+            case [first, *_] if first.kind is first.VAR_POSITIONAL:
+                return parameters
+        raise InvalidTask(f"{self.name}: takes_context is set, but the function takes no argument for the context.")
+
+    def _unexpected(self, kwargs: Mapping[str, Any]) -> str:
+        """Name a keyword that the function does not take; what is missing may well be a slip of the same pen."""
+        parameters = self.signature.parameters.values()
+        if any(one.kind is one.VAR_KEYWORD for one in parameters):
+            return ""
+        names = {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        unknown = next((name for name in kwargs if name not in names), None)
+        return "" if unknown is None else f"got an unexpected argument {unknown!r}"
 
     def _call(self, call: Any) -> Call:
         match call:
@@ -189,7 +211,8 @@ class Task(BaseTask):
         first, *rest = error.path or ("?",)
         name = self._argument_name(first) if isinstance(first, int) else first
         inside = "".join(f"[{step!r}]" for step in rest[:8])
-        return f"{self.name}.enqueue(): argument '{name}'{f' at {inside}' if inside else ''} {error}"
+        reason = str(error) if inside else str(error).replace("pass its pk", f"pass {name}.pk")
+        return f"{self.name}.enqueue(): argument '{name}'{f' at {inside}' if inside else ''} {reason}"
 
     def _argument_name(self, index: int) -> str:
         names = list(self.signature.parameters)
@@ -205,6 +228,21 @@ class Task(BaseTask):
             case timedelta():
                 return DbNow() + (run_after + lifetime)
         return run_after + lifetime
+
+
+class _Bare:
+    """An annotation shown without modules and quotes."""
+
+    def __init__(self, annotation: Any):
+        self._text = annotation if isinstance(annotation, str) else self._name(annotation)
+
+    def __repr__(self) -> str:
+        return self._text
+
+    @staticmethod
+    def _name(annotation: Any) -> str:
+        is_plain = isinstance(annotation, type) and not get_args(annotation)
+        return annotation.__qualname__ if is_plain else inspect.formatannotation(annotation)
 
 
 def setting(name: str, option: Any) -> Any:

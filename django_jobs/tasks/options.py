@@ -7,14 +7,18 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 from django.utils.timezone import is_naive
 
+from .. import codec
 from ..conf import jobs_settings
-from ..exceptions import InvalidTask
+from ..exceptions import InvalidTask, NotEncodable
 
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
+MAX_COUNT = 2**31 - 1  # what the column holds
+LONGEST = timedelta(days=100 * 365)  # added to today it must still be a date
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -35,11 +39,11 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    return is_whole(value) or (isinstance(value, float) and isfinite(value))
 
 
 def is_duration(value: Any) -> bool:
-    return isinstance(value, timedelta) or is_number(value)
+    return (isinstance(value, timedelta) or is_number(value)) and abs(_seconds(value)) <= LONGEST.total_seconds()
 
 
 def is_pause(value: Any) -> bool:
@@ -59,8 +63,15 @@ def are_exceptions(value: Any) -> bool:
 
 def is_moment(value: Any) -> bool:
     if isinstance(value, timedelta):
-        return value >= timedelta(0)
+        return timedelta(0) <= value <= LONGEST
     return value is None or (isinstance(value, datetime) and not is_naive(value))
+
+
+def is_metadata(value: Any) -> bool:
+    try:
+        return isinstance(value, dict) and bool(codec.dumps(value))
+    except NotEncodable:
+        return False
 
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -74,10 +85,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "run_after": (is_moment, "an aware datetime, or a timedelta that is not negative"),
     "max_attempts": (
-        lambda value: value is None or (is_whole(value) and value >= 1),
+        lambda value: value is None or (is_whole(value) and 1 <= value <= MAX_COUNT),
         "1 or more, or None for no limit",
     ),
-    "max_losses": (lambda value: is_whole(value) and value >= 0, "0 or more"),
+    "max_losses": (lambda value: is_whole(value) and 0 <= value <= MAX_COUNT, "0 or more"),
     "backoff": (is_backoff, "seconds, a list of seconds, or a function of (exception, job)"),
     "retry_on": (are_exceptions, "an exception class or a tuple of them"),
     "give_up_on": (are_exceptions, "an exception class or a tuple of them"),
@@ -90,7 +101,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "more than 0 seconds, or a timedelta",
     ),
     "keep": (lambda value: value is None or is_pause(value), "seconds, a timedelta, 0, or None for ever"),
-    "metadata": (lambda value: isinstance(value, dict), "a dict"),
+    "metadata": (is_metadata, "a dict that JSON can carry"),
     "sensitive": (
         lambda value: isinstance(value, list | tuple | set | frozenset) and all(isinstance(v, str) for v in value),
         "a list of argument names",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -71,5 +72,10 @@ def warn_if_undiscovered(task: Task) -> None:
 
 def _is_same(one: Task, other: Task) -> bool:
     """Say whether both come from the same lines of a file: a module imported again is no mistake."""
-    here, there = one.func.__code__, other.func.__code__
-    return (here.co_filename, here.co_firstlineno) == (there.co_filename, there.co_firstlineno)
+    return _lines(one) == _lines(other)
+
+
+def _lines(task: Task) -> object:
+    func = inspect.unwrap(task.func)  # all that one decorator wraps share the lines of its wrapper
+    code = getattr(func, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else func

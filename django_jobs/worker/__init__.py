@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .clerk import Duties
 from .inline import Inline
 from .options import Options
-from .report import JsonReporter, Reporter
+from .report import JsonReporter, Reporter, report_warnings
 from .summary import problems, summary
 from .supervisor import Supervisor
 
@@ -19,6 +19,7 @@ __all__ = [
     "Supervisor",
     "make_worker",
     "problems",
+    "report_warnings",
     "summary",
 ]
 

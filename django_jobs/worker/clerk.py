@@ -21,7 +21,8 @@ from uuid import UUID
 from django.db import Error as DatabaseAway
 from django.db import connections, transaction
 
-from .. import __version__, enqueue, moves
+from .. import __version__, broker, enqueue, moves
+from ..broker import AWAY, Broker
 from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
 from ..exceptions import TaskNotFound
 from ..models import DbNow, Job, Worker, database
@@ -68,10 +69,13 @@ class Clerk:
         self._duties = duties
         self._pid = pid
         self._deaths: list[Death] = []
+        self._parted: set[str] = set()  # takers that are dead, and may have left ids in Redis
         self._steady_since = 0.0  # beats have succeeded without a gap since then; monotonic
         self._beaten_at = 0.0
         self._beat_at = self._long_at = self._duties_at = 0.0  # when each is due
         self._noted: set[tuple[UUID, int]] = set()
+        self._broker: Broker | None = None
+        self._lease = LEASE_SECONDS
         self._pause = 0.0
         self._stopping = threading.Event()
 
@@ -102,6 +106,7 @@ class Clerk:
             while self._deaths:
                 self.settle(self._deaths[0])
                 on_settled(self._deaths.pop(0))
+            self._return_taken()
             self._watch_long_bodies()
             self._do_chores()
             self._pause = 0.0
@@ -123,8 +128,6 @@ class Clerk:
         self._beaten_at = now
         self._beat_at = now + pause
         self._table.set_alive_until(now + lease)
-
-    _lease = LEASE_SECONDS
 
     def _beat_pause(self) -> float:
         idle_on_sqlite = connections[database()].vendor == "sqlite" and not self._is_busy()
@@ -177,7 +180,23 @@ class Clerk:
             else:
                 again += moves.lose(_held(started), cause=death.cause)
             again += moves.release(moves.held_by(self._options.id, death.child))  # what never started
+        self._parted.add(self._options.taker(death.child))
+        self._return_taken()
         enqueue.dispatch(again)
+
+    def _return_taken(self) -> None:
+        """Put back in Redis what dead children had taken; if Redis is away, later."""
+        if not self._parted or not broker.is_used():
+            return
+        try:
+            self._broker = self._broker or broker.for_worker()
+            while self._parted:
+                taker = next(iter(self._parted))
+                self._broker.give_back(taker)
+                self._parted.discard(taker)
+        except AWAY as error:
+            self._broker = None
+            logger.debug("Redis is away (%s); what dead children took is put back later", error)
 
     def _record_timeout(self, entry: Entry) -> None:
         job = Job.objects.filter(pk=entry.id, claim=entry.claim).first()

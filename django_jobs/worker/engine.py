@@ -66,7 +66,7 @@ class Engine:
         self._table = table
         self._reporter = reporter
         self._bodies = wake_bodies
-        self._source = Source(f"{options.id.hex}:{number}", options.queues)
+        self._source = Source(options.taker(number), options.queues)
         self._recorder = Recorder()
         self._outbox: deque[Work] = deque()
         self._returned: deque[Work] = deque()  # claimed, and then not to be started

@@ -31,3 +31,7 @@ class Options:
     def capacity(self) -> int:
         """How many jobs a child can hold: running, claimed ahead, or finished and not yet recorded."""
         return 2 * (self.threads + self.async_slots + AHEAD)
+
+    def taker(self, child: int) -> str:
+        """Return the name under which a child takes ids."""
+        return f"{self.id.hex}:{child}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -67,7 +68,7 @@ class JsonReporter(Reporter):
     """Writes one JSON object a line."""
 
     def say(self, event: str, text: str, /, **details: Any) -> None:
-        self._write([self._json(**{**details, "event": event, "message": text})])
+        self._write([self._json(**{"event": event, "message": text.strip(), **details})])
 
     def postponed(self, job: Job, reason: str, pause: float) -> None:
         self._write([self._json(event="postponed", **identity(job), reason=reason, again_in=pause)])
@@ -87,6 +88,28 @@ class JsonReporter(Reporter):
         return json.dumps({"at": datetime.now(UTC).isoformat(), **fields}, default=str)
 
 
+class ReportingHandler(logging.Handler):
+    """Passes warnings on to the reporter, for projects whose LOGGING does not mention django_jobs."""
+
+    def __init__(self, reporter: Reporter):
+        super().__init__(logging.WARNING)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        self._reporter.say("log", f"! {text}", level=record.levelname, logger=record.name)
+
+
+def report_warnings(reporter: Reporter) -> None:
+    """Show our warnings, unless the project has a handler for them."""
+    logger = logging.getLogger("django_jobs")
+    if not logger.hasHandlers():
+        logger.addHandler(ReportingHandler(reporter))
+        logger.propagate = False
+
+
 def say_ready(reporter: Reporter, seconds: float) -> None:
     name = f"{socket.gethostname()}:{os.getpid()}"
     reporter.say(
@@ -99,9 +122,7 @@ def say_ready(reporter: Reporter, seconds: float) -> None:
 
 def say_totals(reporter: Reporter, totals: Header) -> None:
     counts = {name: getattr(totals, name) for name in ("succeeded", "failed", "retried", "cancelled", "lost")}
-    words = dict(counts, **{"to be retried": counts["retried"]})
-    del words["retried"]
-    text = ", ".join(f"{count} {word}" for word, count in words.items())
+    text = ", ".join(f"{count} {word}" for word, count in counts.items())
     reporter.say("stopped", f"stopped: {text}", **counts)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from uuid import UUID
 
 from .. import broker, moves
-from ..broker import Breaker, EpochChanged, RedisError
-from ..models import Meta, Queue
+from ..broker import AWAY, Breaker, Broker, EpochChanged, Waiter
+from ..models import Meta
 
 logger = logging.getLogger("django_jobs.worker")
 
@@ -16,6 +17,7 @@ SHORTEST_POLL = 0.01  # seconds between looks at the rows while there is work
 LONGEST_POLL = 0.1  # ... and while there is none
 QUEUES_EVERY = 1.0  # seconds between looks for new queues
 EPOCH_KEY = "epoch"
+MEANWHILE = "This worker goes on from the database until it is back."
 
 
 class Source:
@@ -27,17 +29,17 @@ class Source:
         self._queues = list(queues)
         self._queues_at = 0.0
         self._turn = 0
-        self._broker = broker.for_worker() if broker.is_used() else None
-        self._breaker = Breaker(broker.address_of_jobs()) if self._broker else None
+        self._broker: Broker | None = None  # made when first needed, and anew after a failure
+        self._breaker = Breaker(broker.address_of_jobs(), MEANWHILE) if broker.is_used() else None
         self._epoch = ""
         self._holding = False  # Redis still lists what we took last
         self._doubtful = False  # a reply was lost: what was taken is not known
         self._poll = SHORTEST_POLL
-        self.waiter = self._broker.waiter() if self._broker else None
+        self.waiter: Waiter | None = None
 
     @property
     def by_redis(self) -> bool:
-        return self._broker is not None and not self._breaker.is_open
+        return self._breaker is not None and not self._breaker.is_open
 
     def take(self, count: int) -> list[UUID]:
         """Return up to ``count`` ids to be claimed; an empty list when there is nothing."""
@@ -46,7 +48,7 @@ class Source:
                 return self._from_redis(count)
             except EpochChanged:
                 self._read_epoch()
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 self._redis_failed(error)
         ids = moves.waiting(self._next_queues(), count)
         self._poll = SHORTEST_POLL if ids else min(self._poll * 2, LONGEST_POLL)
@@ -56,9 +58,9 @@ class Source:
         """Tell Redis that what we took is claimed now: the rows have it."""
         if self._holding and self.by_redis:
             try:
-                self._broker.take(self._taker, [], 0)
+                self._connected().take(self._taker, [], 0)
                 self._holding = False
-            except (RedisError, OSError) as error:
+            except AWAY as error:
                 self._redis_failed(error)
 
     def wait_seconds(self) -> float:
@@ -67,11 +69,13 @@ class Source:
 
     def arm(self) -> None:
         """Ask Redis to wake us when there is work."""
-        if self.by_redis and not self.waiter.armed and self._queues:
-            try:
-                self.waiter.arm(self._broker.wake_keys(self._queues))
-            except (RedisError, OSError) as error:
-                self._redis_failed(error)
+        if not self.by_redis or not self._queues or (self.waiter and self.waiter.armed):
+            return
+        try:
+            keys = self._connected().wake_keys(self._queues)
+            self.waiter.arm(keys)
+        except AWAY as error:
+            self._redis_failed(error)
 
     def woken(self, useful: bool) -> None:
         """Take note of a wake-up; pass it on if we have no use for it."""
@@ -79,35 +83,50 @@ class Source:
             key = self.waiter.read()
             if key and not useful:
                 self._broker.wake(key)
-        except (RedisError, OSError) as error:
+        except AWAY as error:
             self._redis_failed(error)
 
     def leave(self) -> None:
         """Put back what was taken and not claimed; a parting."""
-        if self._broker is not None:
+        if self._broker is None:
+            return
+        try:
             self.waiter.close()
-            try:
-                self._broker.give_back(self._taker)
-                self._broker.close()
-            except (RedisError, OSError):
-                logger.debug("Redis is away at the end; the rows have it all")
+            self._broker.give_back(self._taker)
+            self._broker.close()
+        except AWAY:
+            logger.debug("Redis is away at the end; the rows have it all")
 
     def queues(self) -> list[str]:
         """Return the queues served: the ones given, or all that there are, looked at each second."""
         now = time.monotonic()
         if not self._fixed_queues and now >= self._queues_at + QUEUES_EVERY:
             self._queues_at = now
-            found = self._broker.queues() if self.by_redis else Queue.objects.values_list("name", flat=True)
-            self._queues = sorted(found)
+            self._queues = sorted(self._find_queues())
         return self._queues
+
+    def _find_queues(self) -> Iterable[str]:
+        if self.by_redis:
+            try:
+                return self._connected().queues()
+            except AWAY as error:
+                self._redis_failed(error)
+        return moves.queues_with_work()
+
+    def _connected(self) -> Broker:
+        if self._broker is None:
+            self._broker = broker.for_worker()
+            self.waiter = self._broker.waiter()
+        return self._broker
 
     def _from_redis(self, count: int) -> list[UUID]:
         if not self._epoch:
             self._read_epoch()
+        queues = self._next_queues()
         if self._doubtful:
-            self._broker.give_back(self._taker)
+            self._connected().give_back(self._taker)
         self._doubtful = True
-        ids = self._broker.take(self._taker, self._next_queues(), count, self._epoch)
+        ids = self._connected().take(self._taker, queues, count, self._epoch)
         self._doubtful = False
         self._holding = bool(ids)
         self._breaker.succeeded()
@@ -125,5 +144,7 @@ class Source:
         self._epoch = Meta.objects.filter(key=EPOCH_KEY).values_list("value", flat=True).first() or ""
 
     def _redis_failed(self, error: BaseException) -> None:
-        self.waiter.close()
+        if self.waiter:
+            self.waiter.close()
+        self._broker = None
         self._breaker.failed(error)

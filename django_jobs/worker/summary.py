@@ -10,7 +10,7 @@ from django.db import connections
 from django.utils import timezone
 
 from .. import broker
-from ..broker import RedisError
+from ..broker import AWAY
 from ..conf import jobs_settings
 from ..models import Schedule, database
 from ..tasks import registry
@@ -49,7 +49,7 @@ def redis() -> str:
         client.client.ping()
         latency = time.monotonic() - started
         client.close()
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         return f"{where} does not answer: {one_line(error)}. Working from the database until it does."
     return f"{where}, {duration(latency)}"
 
@@ -110,7 +110,7 @@ def redis_problems() -> list[str]:
         client = broker.for_worker().client
         info: dict[str, Any] = client.info()
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
-    except (RedisError, OSError) as error:
+    except AWAY as error:
         return [f"{where} does not answer: {one_line(error)}"]
     found = []
     if str(policy) != "noeviction" and policy != b"noeviction":

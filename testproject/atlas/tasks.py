@@ -114,9 +114,7 @@ def small_jpeg(path: Path) -> bytes:
 # Mail, tried again while the mail server is away
 
 
-@task(
-    queue_name="mail", priority=10, max_attempts=5, backoff=[1, 5, 30, 120], timeout=30, retry_on=(OSError,)
-)
+@task(queue_name="mail", priority=10, max_attempts=5, backoff=[1, 5, 30, 120], timeout=30, retry_on=(OSError,))
 def send_postcard(postcard_id: int) -> None:
     """Send a postcard. All errors of smtplib are OSErrors."""
     postcard = Postcard.objects.select_related("photo").get(pk=postcard_id)

@@ -1,0 +1,5 @@
+"""Where people look at jobs and act: jobs, schedules, queues and workers in Django's admin."""
+
+from . import jobs, schedules, workers  # each registers its own
+
+__all__ = ["jobs", "schedules", "workers"]
