@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
-from django.db import connections, models, transaction
+from django.db import DatabaseError, connections, models, transaction
 
 from . import broker, moves, signals, states
 from .broker import Waiting
@@ -95,12 +96,23 @@ def _push_at_this_commit(connection) -> _Push | None:
 
 
 def ensure_queues(alias: str, names: set[str]) -> None:
-    """Make a row for each queue that this process has not seen before."""
-    new = {name for name in names if (alias, name) not in _known_queues}
-    if not new:
-        return
-    Queue.objects.using(alias).bulk_create([Queue(name=name) for name in sorted(new)], ignore_conflicts=True)
-    transaction.on_commit(lambda: _known_queues.update((alias, name) for name in new), using=alias)
+    """Make a row, after the commit, for each queue that this process has not seen before.
+
+    Not in the transaction: another one that had just made the same row would keep us waiting for its end.
+    """
+    if any((alias, name) not in _known_queues for name in names):
+        transaction.on_commit(partial(_make_queues, alias, names), using=alias)
+
+
+def _make_queues(alias: str, names: set[str]) -> None:
+    new = {(alias, name) for name in names} - _known_queues
+    try:
+        if new:
+            rows = [Queue(name=name) for _, name in sorted(new)]
+            Queue.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
+            _known_queues.update(new)
+    except DatabaseError:  # the jobs are committed; the next one tries again
+        logger.warning("no rows for the queues %s", ", ".join(sorted(names)), exc_info=True)
 
 
 def warn_of_other_transaction(alias: str) -> None:

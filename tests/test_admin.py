@@ -848,3 +848,29 @@ def test_histories_are_shown(admin_client):
 
     assert "Retried." in text(admin_client.get(f"{JOBS}{one.pk}/history/"))
     assert admin_client.get(f"{SCHEDULES}{schedule.pk}/history/").status_code == 200
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_everything_happens_on_the_database_of_the_jobs(admin_client, settings):
+    settings.DJANGO_JOBS |= {"DATABASE": "other"}
+    failed, gone = (
+        Job.objects.using("other").create(task_path=TASK, state="failed", finished_at=db_now()) for _ in "ab"
+    )
+    Queue.objects.using("other").create(name="a")
+
+    admin_client.post(f"{JOBS}{failed.pk}/retry/")
+    admin_client.post(f"{JOBS}{gone.pk}/delete/", {"post": "yes"})
+    admin_client.post(f"{QUEUES}a/pause/")
+    assert admin_client.post(f"{SCHEDULES}add/", form()).status_code == 302
+    (one,) = Schedule.objects.using("other")
+    admin_client.post(f"{SCHEDULES}{one.pk}/change/", form(name="x"))
+    admin_client.post(f"{SCHEDULES}{one.pk}/run/")
+    for page in (JOBS, f"{JOBS}{failed.pk}/change/", SCHEDULES, f"{SCHEDULES}{one.pk}/change/", QUEUES, WORKERS):
+        assert admin_client.get(page).status_code == 200
+    assert "charge_card" in text(admin_client.get(JOBS))
+    admin_client.post(f"{SCHEDULES}{one.pk}/delete/", {"post": "yes"})
+
+    assert list(Job.objects.using("other").values_list("state", flat=True)) == ["queued", "queued"]
+    assert Queue.objects.using("other").get(name="a").paused_at
+    assert not Schedule.objects.using("other").exists()
+    assert not any(model.objects.using("default").exists() for model in (Job, Schedule))

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import path, reverse
+from django.utils.text import capfirst
 
 from ..models import database
 
@@ -46,6 +47,10 @@ class JobsModelAdmin(admin.ModelAdmin):
         """Say whether the user has the permission to change such rows, by buttons where there is no form."""
         codename = get_permission_codename("change", self.opts)
         return request.user.has_perm(f"{self.opts.app_label}.{codename}")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
+        title = {"title": capfirst(self.opts.verbose_name_plural)}  # not "Select job to view"
+        return super().changelist_view(request, title | (extra_context or {}))
 
     def _button(self, method: str) -> Callable[[HttpRequest, str], HttpResponse]:
         def view(request: HttpRequest, object_id: str) -> HttpResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,9 @@ from django.db import models, transaction
 from django.db.models import Case, F, When
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -46,6 +49,9 @@ SHORT = 4_000  # characters of encoded arguments; longer ones are not read for a
 BIG = ("args", "kwargs", "return_value", "metadata", "context", "progress")
 CHUNK = 1000  # jobs moved by one statement
 LISTED = 100  # rows named before a deletion
+
+
+_KINDS = {states.FAILED: "bad", states.RETRYING: "warn"}  # the colour of the sentence below a job
 
 
 def in_state(state: str) -> models.Q:
@@ -84,7 +90,8 @@ class TaskFilter(admin.SimpleListFilter):
     parameter_name = "task"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        return [(path, path) for path in registry.all_tasks()]
+        names = Counter(task.name for task in registry.all_tasks().values())
+        return [(path, task.name if names[task.name] == 1 else path) for path, task in registry.all_tasks().items()]
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet) -> models.QuerySet:
         return queryset.filter(task_path=self.value()) if self.value() else queryset
@@ -185,7 +192,7 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
 
     @admin.display(description=_("job"))
     def call(self, job: Job) -> SafeString:
-        return words.two_lines(call_text(job), _said(job), "bad" if job.state == states.FAILED else "quiet")
+        return words.two_lines(call_text(job), _said(job), _KINDS.get(job.state, "quiet"))
 
     @admin.display(description=_("state"))
     def state_word(self, job: Job) -> SafeString:
@@ -234,13 +241,27 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
             "cancel_url": self.page("cancel", job.pk) if may_act and _can_be_cancelled(job) else None,
             "delete_url": self.page("delete", job.pk) if self.has_delete_permission(request, job) else None,
             "history_url": self.page("history", job.pk),
-            "steps": list(_steps(job, attempts, workers, now)),
+            "steps": [self._created(job, now), *_steps(job, attempts, workers, now)],
             "attempts": _with_tracebacks(attempts),
             "arguments": named_arguments(job),
             "facts": list(self._facts(job, workers)),
             "progress": _progress(job),
             "results": list(_values(job)),
         }
+
+    def _created(self, job: Job, now: datetime) -> Step:
+        return Step(title=_("Created"), when=words.moment(job.enqueued_at, now), details=tuple(self._origin(job)))
+
+    def _origin(self, job: Job) -> Iterator[Any]:
+        if job.created_by:
+            yield gettext("by %(who)s") % {"who": job.created_by}
+        schedule = Schedule.objects.filter(pk=job.schedule_id).only("name").first() if job.schedule_id else None
+        if schedule:
+            address = reverse(f"{self.admin_site.name}:django_jobs_schedule_change", args=[schedule.pk])
+            yield format_html('{} <a href="{}">{}</a>', _("by the schedule"), address, schedule.name)
+        if job.copied_from:
+            address = self.page("change", job.copied_from)
+            yield format_html('{} <a href="{}">{}</a>', _("a copy of"), address, job.copied_from)
 
     def _facts(self, job: Job, workers: dict[UUID, str]) -> Iterator[tuple[Any, Any]]:
         yield _("Task"), job.task_path if known_task(job.task_path) else _not_known(job.task_path)
@@ -381,7 +402,7 @@ class Step:
 
 
 def _steps(job: Job, attempts: list[Attempt], workers: dict[UUID, str], now: datetime) -> Iterator[Step]:
-    yield Step(title=_("Created"), when=words.moment(job.enqueued_at, now), details=tuple(_origin(job)))
+    """Yield what became of the job after its creation."""
     if job.run_after and job.run_after > job.enqueued_at and not attempts:
         yield Step(title=_("Due"), when=words.moment(job.run_after, now))
     for attempt in attempts:
@@ -406,16 +427,6 @@ def _attempt_step(attempt: Attempt, workers: dict[UUID, str], now: datetime) -> 
         kind=attempt.kind,
         details=(words.took(length), workers.get(attempt.worker, "")),
     )
-
-
-def _origin(job: Job) -> Iterator[Any]:
-    if job.created_by:
-        yield gettext("by %(who)s") % {"who": job.created_by}
-    schedule = Schedule.objects.filter(pk=job.schedule_id).first() if job.schedule_id else None
-    if schedule:
-        yield gettext("by the schedule %(name)s") % {"name": schedule.name}
-    if job.copied_from:
-        yield gettext("a copy of %(job)s") % {"job": job.copied_from}
 
 
 def _worker_names(ids: set[UUID | None]) -> dict[UUID, str]:

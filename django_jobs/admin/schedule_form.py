@@ -11,6 +11,7 @@ from django import forms
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.utils.timezone import get_current_timezone_name
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -120,6 +121,8 @@ class ScheduleForm(forms.ModelForm):
         super().__init__(*args, **options)
         if "timezone" in self.fields:
             self.fields["timezone"].widget.attrs.setdefault("placeholder", settings.TIME_ZONE)
+        for name in {"once_at", "starts_at", "ends_at"} & self.fields.keys():
+            self.fields[name].help_text = gettext("In the time of %(zone)s.") % {"zone": get_current_timezone_name()}
         if "task_path" in self.fields:
             self.fields["task_path"].choices = task_choices(self.user, schedule.task_path if schedule else "")
 

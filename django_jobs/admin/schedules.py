@@ -66,21 +66,22 @@ class ScheduleAdmin(JobsModelAdmin):
         return words.two_lines(sentence(schedule), schedule.cron)
 
     @admin.display(description=_("next run"))
-    def next_run(self, schedule: Schedule) -> SafeString | str:
+    def next_run(self, schedule: Schedule) -> SafeString:
         if not schedule.enabled:
             return words.two_lines(words.NOTHING, schedule.note, "warn")
-        return due(schedule.next_due_at, schedule.now)
+        return words.labelled(_("next run"), due(schedule.next_due_at, schedule.now))
 
     @admin.display(description=_("state"))
     def is_on(self, schedule: Schedule) -> SafeString:
         return words.badge("on", _("on")) if schedule.enabled else words.badge("off", _("off"))
 
     @admin.display(description=_("last run"))
-    def last_run(self, schedule: Schedule) -> SafeString | str:
+    def last_run(self, schedule: Schedule) -> SafeString:
         if schedule.last_run_at is None:
-            return gettext("never")
+            return words.labelled(_("last run"), _("never"))
         jobs = f"{reverse(f'{self.admin_site.name}:django_jobs_job_changelist')}?schedule__id__exact={schedule.pk}"
-        return format_html('<a href="{}">{}</a>', jobs, words.moment(schedule.last_run_at, schedule.now))
+        link = format_html('<a href="{}">{}</a>', jobs, words.moment(schedule.last_run_at, schedule.now))
+        return words.labelled(_("last run"), link)
 
     # One schedule
 
@@ -131,6 +132,7 @@ class ScheduleAdmin(JobsModelAdmin):
             "stored": stored,
             "coming": [(_in_zone(stored, one), words.ago(one, now)) for one in coming(stored, now)],
             "last_run": words.moment(stored.last_run_at, now),
+            "history_url": self.page("history", stored.pk),
             "run_url": self.page("run", stored.pk) if self._may_run(request, stored) else None,
         }
 

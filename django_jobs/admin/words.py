@@ -67,6 +67,11 @@ def badge(kind: str, label: object) -> SafeString:
     return format_html('<span class="dj-state dj-state-{}">{}</span>', kind, label)
 
 
+def labelled(label: object, content: object) -> SafeString:
+    """Return a cell that says what it is where a phone hides the head of its column."""
+    return format_html('<span class="dj-label">{}</span> {}', label, content)
+
+
 def two_lines(first: object, second: object, kind: str = "quiet") -> SafeString:
     """Return a cell with a quieter line, or one of another kind, below the first."""
     if not second:

@@ -71,7 +71,8 @@ class QueueAdmin(LookOnlyMixin, JobsModelAdmin):
     @admin.display(description=_("waiting"))
     def waiting_now(self, queue: Queue) -> SafeString:
         jobs = reverse(f"{self.admin_site.name}:django_jobs_job_changelist")
-        return format_html('<a href="{}?state=queued&amp;queue={}">{}</a>', jobs, queue.name, in_words(queue.waiting))
+        link = format_html('<a href="{}?state=queued&amp;queue={}">{}</a>', jobs, queue.name, in_words(queue.waiting))
+        return words.labelled(_("waiting"), link)
 
     @admin.display(description=_("state"))
     def state_word(self, queue: Queue) -> SafeString:
@@ -189,16 +190,17 @@ class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
             return words.NOTHING
 
     @admin.display(description=_("busy"))
-    def busy_slots(self, worker: Worker) -> str:
-        return gettext("%(busy)s of %(slots)s") % {"busy": worker.busy, "slots": worker.slots}
+    def busy_slots(self, worker: Worker) -> SafeString:
+        busy = gettext("%(busy)s of %(slots)s") % {"busy": worker.busy, "slots": worker.slots}
+        return words.labelled(_("busy"), busy)
 
     @admin.display(description=_("last heard of"))
-    def beat(self, worker: Worker) -> SafeString | str:
-        return words.moment(worker.beat_at, worker.now)
+    def beat(self, worker: Worker) -> SafeString:
+        return words.labelled(_("last heard of"), words.moment(worker.beat_at, worker.now))
 
     @admin.display(description=_("started"))
-    def started(self, worker: Worker) -> SafeString | str:
-        return words.moment(worker.started_at, worker.now)
+    def started(self, worker: Worker) -> SafeString:
+        return words.labelled(_("started"), words.moment(worker.started_at, worker.now))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

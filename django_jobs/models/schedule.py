@@ -113,7 +113,19 @@ class Schedule(models.Model):
 
     def latest_moment(self, due: datetime, now: datetime) -> datetime:
         """Return the last due moment not after ``now``, given one of them; in few steps after any pause."""
-        end = now
+        length = timedelta(minutes=1)
+        while now - length > due:  # most schedules were due a short time ago
+            moment = self.moment_after(now - length)
+            if moment is not None and moment <= now:
+                return self._last_until(now, moment)
+            length *= 2
+        return self._last_until(now, due)
+
+    def _last_until(self, now: datetime, due: datetime) -> datetime:
+        following = self.moment_after(due)
+        if following is None or following > now:
+            return due
+        due, end = following, now
         while end - due > timedelta(milliseconds=1):
             middle = due + (end - due) / 2
             moment = self.moment_after(middle)

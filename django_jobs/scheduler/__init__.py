@@ -9,7 +9,7 @@ from .duties import Duties
 from .expire import expire
 from .fire import fire
 from .promote import promote
-from .prune import prune
+from .prune import prune, tidy
 from .reconcile import Reconcile
 from .rescue import Rescue
 
@@ -25,6 +25,7 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
         Chore(name="reconcile", every=1.0, run=Reconcile()),
         Chore(name="expire", every=1.0, run=expire),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),
+        Chore(name="tidy", every=600.0, run=tidy, needs_scheduler=True),
     ]
     return [chore for chore in everything if scheduler or not chore.needs_scheduler]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import timedelta
 
 from django.db.models import Exists, OuterRef, Q
 
@@ -37,12 +38,18 @@ class Rescue:
         return self._free_jobs()
 
     def _free_jobs(self) -> int:
+        lease_ago = DbNow() - timedelta(seconds=LEASE_SECONDS)
         alive = Worker.objects.filter(pk=OuterRef("worker"), alive_until__gt=DbNow())
-        orphans = Job.objects.filter(~Exists(alive), state=states.RUNNING)
-        held = [Held(*row) for row in orphans.values_list("pk", "claim")[:CHUNK]]
-        if held:
+        beating = alive.filter(beat_at__gt=lease_ago)
+        # An idle worker on SQLite promises few beats; one that has had a job for a lease must beat as all do.
+        orphan = ~Exists(alive) | Q(~Exists(beating), claimed_at__lte=lease_ago)
+        orphans = list(Job.objects.filter(orphan, state=states.RUNNING).values_list("pk", "claim", "worker")[:CHUNK])
+        if orphans:
+            # What they took from Redis is put back by that, too.
+            Worker.objects.filter(pk__in={worker for *_, worker in orphans}, lost_at=None).update(lost_at=DbNow())
+            held = [Held(id, claim) for id, claim, _ in orphans]
             enqueue.dispatch(moves.lose(held, cause="its worker is gone: no heartbeat"))
-        return len(held)
+        return len(orphans)
 
     def _too_many_look_dead(self) -> bool:
         """When more than a third look dead, it may be the network: wait one lease more."""

@@ -284,6 +284,7 @@ class Engine:
         jobs = moves.claim(ids, worker=self._options.id, slot=self._number, alone=alone)
         self._must_check = False
         if len(jobs) < len(ids) and not alone:
+            self._source.forget()  # whoever may claim the others later must be able to push them
             claimed = {job.id for job in jobs}
             self._alone.extend(moves.lost_before([id for id in ids if id not in claimed]))
         return jobs

@@ -26,6 +26,7 @@ from .slots import STARTED, Area, Header, Table
 logger = logging.getLogger("django_jobs.worker")
 
 TICK = 0.25  # seconds
+QUICK_TICK = 0.02  # seconds; until the first child is ready
 READY_SECONDS = 2.0  # a child that lives so long was started in earnest
 MOST_STILLBORN = 5  # children in a row that died before: then we give up
 LONGEST_PAUSE = 5.0  # seconds before another child takes the place of one that died young
@@ -150,7 +151,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         readers = [self._wake_read, *([self._clerk] if self._clerk else [])]
-        ready, _, _ = select.select(readers, [], [], TICK)
+        ready, _, _ = select.select(readers, [], [], TICK if self._said_ready else QUICK_TICK)
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
         if self._clerk in ready:
