@@ -18,10 +18,10 @@ from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from . import states
-from .conf import NAMES, SETTING, Settings
+from .conf import NAMES, QUEUE_NAME, SETTING, Settings
 from .models import Job
 from .tasks import registry
-from .tasks.options import NAME, is_backoff, is_duration, is_pause, is_whole
+from .tasks.options import is_backoff, is_duration, is_pause, is_whole
 
 MIN_SQLITE = (3, 35)
 MIN_SQLITE_TIMEOUT = 10  # seconds
@@ -173,7 +173,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "PREFIX": (_is_prefix, "text without spaces and braces"),
     "DATABASE": (_or_none(_is_text), "an alias in DATABASES, or None"),
     "QUEUES": (
-        lambda value: _is_list(value, lambda name: isinstance(name, str) and bool(NAME.match(name))),
+        lambda value: _is_list(value, lambda name: isinstance(name, str) and bool(QUEUE_NAME.match(name))),
         "a list of names made of letters, digits, '_', '.' and '-', at most 64 of them each; [] allows any",
     ),
     "TASK_MODULES": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ SETTING = "DJANGO_JOBS"
 BEAT_SECONDS = 2.0  # a worker says that it is alive
 LEASE_SECONDS = 6.0  # without a beat for so long, a worker is given up for dead
 SQLITE_IDLE_BEAT_SECONDS = 60.0  # an idle worker on SQLite must not keep the writers' lock busy
+
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class Option:
@@ -27,7 +30,8 @@ class Option:
     def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
             return self
-        return getattr(django_settings, SETTING, {}).get(self.name, self.default)
+        given = getattr(django_settings, SETTING, {})
+        return given.get(self.name, self.default) if isinstance(given, dict) else self.default  # a check tells
 
 
 class Settings:

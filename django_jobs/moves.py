@@ -117,6 +117,15 @@ def is_work_due(queues: Sequence[str]) -> bool:
     return due.exclude(late).exists() or any(claimable_of(queue).exclude(late).exists() for queue in queues)
 
 
+def is_work_waiting(queues: Sequence[str]) -> bool:
+    """Say whether a job could be claimed at once: due, and locked by nobody. No queues: of any."""
+    with transaction.atomic(using=database()):
+        for queue in queues or queues_with_work():
+            if list(claimable_of(queue).select_for_update(skip_locked=True).values_list("pk", flat=True)[:1]):
+                return True
+    return False
+
+
 def lost_before(ids: Sequence[UUID]) -> list[UUID]:
     """Return those of the ids that wait to be claimed alone."""
     waiting = Job.objects.filter(pk__in=ids, state=states.QUEUED, losses__gt=0)
@@ -133,6 +142,7 @@ def record(outcomes: Sequence[Outcome]) -> set[UUID]:
         recorded = statements(alias).record(alias, rows)
         kept = [outcome for outcome in outcomes if outcome.job.id in recorded]
         _add_attempts(alias, kept, now)
+        _cancel_asked_for([outcome.job.id for outcome in kept if outcome.transition is states.RETRY])
         _delete_unkept(alias, kept)
     return recorded
 
@@ -328,7 +338,16 @@ def _move_held(
         for claim, ids in by_claim.items():
             jobs = Job.objects.filter(where or Q(), pk__in=ids, claim=claim)
             moved += _move(transition, jobs, attempts, **changes)
-    return moved
+        cancelled = _cancel_asked_for([one.id for one in moved])
+    return [one for one in moved if one.id not in cancelled]
+
+
+def _cancel_asked_for(ids: Sequence[UUID]) -> set[UUID]:
+    """Cancel those of the waiting jobs that somebody wanted stopped while they ran; return their ids."""
+    if not ids:
+        return set()
+    asked = Job.objects.filter(pk__in=ids, cancel_requested_at__isnull=False)
+    return {one.id for one in cancel(asked, reason="cancelled while running")}
 
 
 def _move(

@@ -363,6 +363,25 @@ def test_a_queue_with_a_key_of_a_wrong_type_does_not_add_up_and_can_be_dropped(b
     assert take(broker)[-1] == "b"
 
 
+@pytest.mark.parametrize(
+    ("key", "read"), [("queues", Broker.queues), ("takers", Broker.takers), ("paused", Broker.paused)]
+)
+def test_a_foreign_value_is_read_as_nothing_and_goes_with_the_epoch(broker, key, read):
+    broker.set_epoch("1")
+    broker.client.hset(broker.key(key), "foreign", "value")
+
+    assert list(read(broker)) == []
+
+    assert broker.client.exists(broker.key(key)) == 0
+    assert broker.epoch() == ""
+
+
+def test_a_foreign_value_in_place_of_the_epoch_is_none(broker):
+    broker.client.hset(broker.key("epoch"), "foreign", "value")
+
+    assert broker.epoch() == ""
+
+
 # Whose keys
 
 

@@ -587,8 +587,13 @@ def test_when_redis_is_back_ids_go_there_again(settings, port, monkeypatch, capl
 
 @contextlib.contextmanager
 def relay(port: int, target: tuple[str, int]):
-    """Pass on what comes to the port."""
+    """Pass on what comes to the port, and end every connection at the end."""
     server = socket.create_server(("127.0.0.1", port))
+    sockets, threads = [server], []
+
+    def start(function, *args) -> None:
+        threads.append(threading.Thread(target=function, args=args))
+        threads[-1].start()
 
     def copy(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -598,17 +603,21 @@ def relay(port: int, target: tuple[str, int]):
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = server.accept()
-                upstream = socket.create_connection(target)
-                for pair in ((client, upstream), (upstream, client)):
-                    threading.Thread(target=copy, args=pair, daemon=True).start()
+                client, upstream = server.accept()[0], socket.create_connection(target)
+                sockets.extend((client, upstream))
+                start(copy, client, upstream)
+                start(copy, upstream, client)
 
-    threading.Thread(target=serve, daemon=True).start()
+    start(serve)
     try:
         yield
     finally:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in threads:
+            thread.join()
 
 
 def test_a_connection_that_was_cut_while_idle_is_made_again(redis_clean, ids, caplog):

@@ -18,20 +18,22 @@ from django_jobs import moves, states
 from django_jobs.models import Attempt, DbNow, Job, Queue, Traceback, db_now
 from django_jobs.models.fields import EncodedField
 from django_jobs.moves import Failure, Held, Moved, Outcome
+from django_jobs.scheduler import reconcile
+from django_jobs.scheduler.prune import prune
+from django_jobs.scheduler.rescue import Rescue
 from django_jobs.sql import portable, postgresql
 
 pytestmark = pytest.mark.django_db
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 WORKER, OTHER_WORKER = uuid4(), uuid4()
 CLAIM, ATTEMPT = 5, 2  # of the jobs made here
+STATEMENTS = [postgresql, portable] if connection.vendor == "postgresql" else [portable]
 OUTCOMES = (states.SUCCEED, states.RETRY, states.FAIL, states.STOP, states.DISCARD)
 
 
-@pytest.fixture(params=[postgresql, portable], ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.fixture(params=STATEMENTS, ids=lambda module: module.__name__.rpartition(".")[2])
 def sql(request, monkeypatch) -> ModuleType:
     """Each set of statements that this database understands."""
-    if request.param is postgresql and connection.vendor != "postgresql":
-        pytest.skip("needs PostgreSQL")
     monkeypatch.setattr(moves, "statements", lambda alias: request.param)
     return request.param
 
@@ -549,9 +551,8 @@ def test_an_attempt_that_a_rescue_has_written_is_not_written_again(sql):
     assert stored(job).state == "failed"
 
 
+@pytest.mark.postgresql
 def test_a_batch_of_successes_is_one_statement(django_assert_num_queries):
-    if connection.vendor != "postgresql":
-        pytest.skip("needs PostgreSQL")
     jobs = many(100, state="running")
 
     with django_assert_num_queries(1):
@@ -872,7 +873,6 @@ def test_no_statement_on_the_way_of_a_job_scans_the_table(sql):
         moves.waiting(["default", "mail"], 100)
         moves.lost_before([job.pk for job in waiting])
         list(moves.queues_with_work())
-        moves.is_work_due(["default", "mail", "reports"])
         jobs = claim(*waiting[:100])
         alone = claim(waiting[100], alone=True)
         moves.held_by(WORKER)
@@ -894,6 +894,36 @@ def test_no_statement_on_the_way_of_a_job_scans_the_table(sql):
         Job.objects.filter(pk=waiting[300].pk).update(expires_at=now)
         moves.expire()
         waiting[0].refresh()
+
+    assert found == []
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_the_look_for_due_work_does_not_scan_the_table():
+    fill()
+
+    with scans_of_jobs() as found:
+        before = moves.is_work_due(["reports"]), moves.is_work_due(["mail"])
+        moves.promote()
+        after = [moves.is_work_due([queue]) for queue in ("default", "mail", "reports")]
+
+    assert (before, after) == ((False, True), [True, True, False])
+    assert found == []
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_the_chores_do_not_scan_the_table():
+    fill()
+
+    with scans_of_jobs() as found:
+        for queue in ("mail", "default"):
+            for priority in reconcile.priorities_of(queue):
+                assert len(list(reconcile.rows_of((queue, priority)).order_by("-pk")[:5])) == 5
+                assert sum(map(len, reconcile.pages_of((queue, priority)))) > 300
+        assert Rescue()._free_jobs() == 50
+        assert prune() == 0
 
     assert found == []
 

@@ -6,13 +6,13 @@ waits once. All of it may vanish at any time: it is put back from the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .waiter import Waiter
 
@@ -101,13 +101,13 @@ class Broker:
             self.client.unlink(*keys)
 
     def queues(self) -> list[str]:
-        return sorted(name.decode() for name in self.client.smembers(self.key("queues")))
+        return sorted(name.decode() for name in self._read(self.client.smembers, "queues"))
 
     def takers(self) -> list[str]:
-        return sorted(name.decode() for name in self.client.smembers(self.key("takers")))
+        return sorted(name.decode() for name in self._read(self.client.smembers, "takers"))
 
     def paused(self) -> set[str]:
-        return {name.decode() for name in self.client.smembers(self.key("paused"))}
+        return {name.decode() for name in self._read(self.client.smembers, "paused")}
 
     def set_paused(self, queues: Iterable[str]) -> None:
         """Say which queues are paused; the others are not."""
@@ -121,7 +121,7 @@ class Broker:
             pipeline.execute()
 
     def epoch(self) -> str:
-        return (self.client.get(self.key("epoch")) or b"").decode()
+        return (self._read(self.client.get, "epoch") or b"").decode()
 
     def set_epoch(self, epoch: str) -> None:
         self.client.set(self.key("epoch"), epoch)
@@ -135,6 +135,16 @@ class Broker:
     def wake(self, key: bytes) -> None:
         """Pass a wake-up on that came to somebody who has no use for it."""
         self.client.rpush(key, "1")
+
+    def _read(self, command: Callable[[str], Any], name: str) -> Any:
+        """Return what a key of ours holds. A value of another type is not ours: it goes, and all is filled anew."""
+        try:
+            return command(self.key(name))
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            self.client.unlink(self.key(name), self.key("epoch"))
+            return command(self.key(name))
 
     def close(self) -> None:
         self.client.connection_pool.disconnect()

@@ -11,11 +11,11 @@ from django.db.models import QuerySet
 
 from .. import broker, enqueue, states
 from ..broker import AWAY
+from ..conf import QUEUE_NAME
 from ..models import Job, Queue, Schedule, Worker, database, db_now
 from ..scheduler import epoch, pauses
 from ..scheduler.prune import prune, tidy
 from ..scheduler.rescue import present
-from ..tasks.options import NAME
 
 CHUNK = 1000  # jobs of one transaction
 MOST_COUNTED = 10_000  # of each state: a COUNT over millions of rows would take minutes
@@ -54,7 +54,7 @@ def prune_finished(options: Options) -> dict[str, Any]:
 def pause(options: Options) -> dict[str, Any]:
     """Let no worker start jobs of the queues named."""
     for name in options["queues"]:
-        if not NAME.match(name):
+        if not QUEUE_NAME.match(name):
             raise CommandError(f'"{name}" cannot be the name of a queue.', returncode=2)
     enqueue.ensure_queues(database(), set(options["queues"]))
     return {"paused": pauses.pause(options["queues"], by=getpass.getuser(), reason=options["reason"])}

@@ -14,8 +14,9 @@ from django.db import connections
 from django.utils import autoreload
 
 from .. import scheduler
+from ..conf import QUEUE_NAME
 from ..exceptions import InvalidTask
-from ..tasks.options import NAME, check_queue
+from ..tasks.options import check_queue
 from ..worker import JsonReporter, Options, Reporter, make_worker, problems, report_warnings, summary
 
 RELOAD_SECONDS = 1.0
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def queue_names(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    wrong = [name for name in names if not NAME.match(name)]
+    wrong = [name for name in names if not QUEUE_NAME.match(name)]
     if wrong or not names:
         raise argparse.ArgumentTypeError(f'"{text}" is not a list of queue names, such as "default,mail"')
     return names

@@ -151,12 +151,18 @@ class Job(models.Model):
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
 
     def refresh(self) -> None:
-        """Read the row again."""
-        self.refresh_from_db(using=database())
+        """Read the row again. Raises Job.DoesNotExist once it is deleted."""
+        self._take_over(Job.objects.get(pk=self.pk))
 
     async def arefresh(self) -> None:
-        """Read the row again."""
-        await self.arefresh_from_db(using=database())
+        """Read the row again. Raises Job.DoesNotExist once it is deleted."""
+        self._take_over(await Job.objects.aget(pk=self.pk))
+
+    def _take_over(self, row: Job) -> None:
+        # Not refresh_from_db: it would decode every encoded column, and fail on a damaged one.
+        for field in self._meta.concrete_fields:
+            self.__dict__[field.attname] = row.__dict__[field.attname]
+        self._state.fields_cache.clear()
 
     def wait(self, timeout: float | None = None) -> Job:
         """Return this job, refreshed, once it is in a final state, whichever it is.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import codec, cron
-from ..conf import jobs_settings
+from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidCron, NotDecodable, NotEncodable
 from .database import Manager, database, db_now
 from .fields import DbNow, EncodedField, PartialIndex
@@ -32,7 +31,6 @@ PLANNED = ("next_due_at", "last_due_at", "last_run_at", "created_at", "note")  #
 MIN_EVERY, MAX_EVERY = timedelta(seconds=1), timedelta(days=3653)
 YEARS = range(1970, 3000)
 PRIORITIES = range(-100, 101)
-QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 _TICK = timedelta.resolution
 

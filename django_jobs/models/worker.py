@@ -37,7 +37,6 @@ class Worker(models.Model):
     slots = models.IntegerField(default=1)  # bodies it can run at a time
     version = models.CharField(max_length=32, default="")
     info = EncodedField(default=dict)  # what it says of itself at each beat, for people
-    lease = models.FloatField()  # seconds without a beat after which it counts as dead
     started_at = models.DateTimeField(db_default=DbNow())
     beat_at = models.DateTimeField(db_default=DbNow())
     alive_until = models.DateTimeField()  # without another beat it counts as dead then

@@ -11,11 +11,13 @@ KEY = "epoch"
 SECONDS = 60  # between changes, so that a failover to a copy older than that is noticed
 
 
-def read() -> str:
-    """Return the epoch by the database, making the first one."""
-    found = Meta.objects.filter(key=KEY).values_list("value", flat=True).first()
-    if found:
-        return found
+def read() -> str | None:
+    """Return the epoch by the database; None before the first one."""
+    return Meta.objects.filter(key=KEY).values_list("value", flat=True).first()
+
+
+def make() -> str:
+    """Make the first epoch, or return the one that somebody else has made meanwhile."""
     first = Meta(key=KEY, value=job_id().hex, until=DbNow() + timedelta(seconds=SECONDS))
     Meta.objects.using(database()).bulk_create([first], ignore_conflicts=True)
     return Meta.objects.values_list("value", flat=True).get(key=KEY)
@@ -30,7 +32,7 @@ def change_if_old(epoch: str) -> str | None:
 
 def change() -> str:
     """Change the epoch now: every worker then sees that Redis has to be filled anew."""
-    read()
+    make()
     new = job_id().hex
     Meta.objects.filter(key=KEY).update(value=new, until=DbNow() + timedelta(seconds=SECONDS))
     return new

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, models, transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils.translation import gettext as _
 
@@ -35,11 +35,12 @@ class Firing:
 def fire() -> int:
     """Make the jobs of all schedules that are due; return how many."""
     fired, failed = 0, set()
-    while True:
+    while _due_schedules(database(), failed).exists():  # without a transaction, which locks out others on SQLite
         firings, made = _fire_batch(failed)
         fired += made
         if len(firings) < BATCH:
-            return fired
+            break
+    return fired
 
 
 def _fire_batch(failed: set[int]) -> tuple[Sequence[Firing], int]:
@@ -62,24 +63,25 @@ def _fire_one(alias: str, pk: int, failed: set[int]) -> int:
         with transaction.atomic(using=alias):
             looked_at = [firing(schedule, now) for schedule, now in _due(alias, set(), pk=pk)]
             return _carry_out(alias, looked_at)
-    except IntegrityError:
-        return _skip_moment(alias, pk)  # that moment has made its job before
     except (OperationalError, InterfaceError):
         raise
-    except Exception:
-        failed.add(pk)
-        logger.exception("schedule %s could not make its job; it stays due", pk)
+    except Exception as error:
+        if not (isinstance(error, IntegrityError) and _skip_moment(alias, pk)):
+            failed.add(pk)
+            logger.exception("schedule %s could not make its job; it stays due", pk)
         return 0
 
 
-def _due(alias: str, failed: set[int], **only: int) -> list[tuple[Schedule, datetime]]:
-    """Lock and return schedules that are due, or that nobody has planned, with the time.
-
-    Rows that another worker has locked are left to it. Unplanned ones come from fixtures and bulk inserts.
-    """
+def _due_schedules(alias: str, failed: set[int]) -> models.QuerySet:
+    """Return schedules that are due, or that nobody has planned: those of fixtures and bulk inserts."""
     due = Q(next_due_at__lte=DbNow()) | Q(next_due_at__isnull=True)
-    schedules = Schedule.objects.using(alias).filter(due, enabled=True, **only).exclude(pk__in=failed)
-    locked = list(schedules.order_by("next_due_at").select_for_update(skip_locked=True)[:BATCH])
+    return Schedule.objects.using(alias).filter(due, enabled=True).exclude(pk__in=failed)
+
+
+def _due(alias: str, failed: set[int], **only: int) -> list[tuple[Schedule, datetime]]:
+    """Lock and return due schedules, with the time; rows that another worker has locked are left to it."""
+    schedules = _due_schedules(alias, failed).filter(**only).order_by("next_due_at")
+    locked = list(schedules.select_for_update(skip_locked=True)[:BATCH])
     if not locked:
         return []
     now = db_now()
@@ -159,13 +161,16 @@ def _by_schedule(firings: Sequence[Firing], column: str, value) -> Case:
     return Case(*cases, default=F(column), output_field=field)
 
 
-def _skip_moment(alias: str, pk: int) -> int:
+def _skip_moment(alias: str, pk: int) -> bool:
+    """Plan a schedule anew if it has made the job of its due moment before; say whether it had."""
     with transaction.atomic(using=alias):
         for schedule, now in _due(alias, set(), pk=pk):
             one = firing(schedule, now)
+            if not ScheduleRun.objects.using(alias).filter(schedule=schedule, due_at=one.due_at).exists():
+                return False
             _advance(alias, [Firing(schedule=schedule, due_at=None, next_due_at=one.next_due_at, note=one.note)])
             logger.warning("schedule %s (%s) has made its job for %s before", pk, schedule.name, one.due_at)
-    return 0
+    return True
 
 
 def job_of(schedule: Schedule) -> Job:

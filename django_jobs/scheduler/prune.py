@@ -22,8 +22,9 @@ def prune() -> int:
     """Delete finished jobs whose time to be kept is over, with their attempts; return how many."""
     deleted = 0
     for state in states.FINAL:
-        for _chunk in range(MAX_CHUNKS):
-            count = prune_jobs(Job.objects.filter(state=state, prune_at__lte=DbNow()).order_by("prune_at"))
+        over = Job.objects.filter(state=state, finished_at__isnull=False, prune_at__lte=DbNow())
+        for _chunk in range(MAX_CHUNKS if over.exists() else 0):
+            count = prune_jobs(over.order_by("prune_at"))
             deleted += count
             if count < CHUNK:
                 break

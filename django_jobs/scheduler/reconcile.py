@@ -60,6 +60,9 @@ class Reconcile:
     def _agree_on_epoch(self) -> bool:
         """Bring Redis to the database's epoch; say whether it was at another and has to be filled anew."""
         agreed, found = epoch.read(), self._broker.epoch()
+        if agreed is None:  # the first worker ever: nothing is lost, for nothing was agreed on
+            self._broker.set_epoch(epoch.make())
+            return False
         if found == agreed:
             if changed := epoch.change_if_old(agreed):
                 self._broker.set_epoch(changed)

@@ -18,7 +18,7 @@ from ..exceptions import InvalidTask, NotEncodable
 from ..models import DbNow, EncodedText, Job
 from . import registry
 from .base import BaseTask
-from .options import UNSET, Unset, check_options, check_queue
+from .options import UNSET, Unset, check_call_options, check_options, check_queue
 
 EMPTY = EncodedText("{}")
 
@@ -67,6 +67,9 @@ class Task(BaseTask):
         if self.takes_context:
             self.signature  # noqa: B018  raises when there is no place for the context
 
+        if self.atomic and self.is_async:
+            raise InvalidTask(f"{self.name}: atomic is for ordinary functions; Django has no async transactions.")
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function here and now."""
         return self.func(*args, **kwargs)
@@ -76,7 +79,7 @@ class Task(BaseTask):
 
     def using(self, **options: Any) -> Task:
         """Return the same task with other options, for the enqueues that follow."""
-        check_options(f"{self.name}.using()", options)
+        check_call_options(f"{self.name}.using()", options)
         return replace(self, **options)
 
     def s(self, *args: Any, **kwargs: Any) -> Call:

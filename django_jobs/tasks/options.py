@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -13,13 +12,12 @@ from typing import Any
 from django.utils.timezone import is_naive
 
 from .. import codec
-from ..conf import jobs_settings
+from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask, NotEncodable
 
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 MAX_COUNT = 2**31 - 1  # what the column holds
 LONGEST = timedelta(days=100 * 365)  # added to today it must still be a date
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class Unset(Enum):
@@ -80,7 +78,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"a whole number from {MIN_PRIORITY} to {MAX_PRIORITY}",
     ),
     "queue_name": (
-        lambda value: isinstance(value, str) and bool(NAME.match(value)),
+        lambda value: isinstance(value, str) and bool(QUEUE_NAME.match(value)),
         "a name of letters, digits, '_', '.' and '-', at most 64 of them",
     ),
     "run_after": (is_moment, "an aware datetime, or a timedelta that is not negative"),
@@ -117,6 +115,12 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+# What is stored with a job; the other options are looked up on the task when it runs.
+OF_A_CALL = frozenset(
+    {"priority", "queue_name", "run_after", "backend", "max_attempts", "max_losses", "timeout", "expires", "metadata"}
+)
+
+
 def check_options(name: str, options: dict[str, Any]) -> None:
     """Raise InvalidTask for the first option whose value it cannot have, TypeError for an unknown one."""
     for option, value in options.items():
@@ -127,6 +131,17 @@ def check_options(name: str, options: dict[str, Any]) -> None:
         allowed, wanted = RULES[option]
         if value is not UNSET and not allowed(value):
             raise InvalidTask(f"{name}: {option} is {value!r}; it must be {wanted}.")
+
+
+def check_call_options(name: str, options: dict[str, Any]) -> None:
+    """Do as ``check_options`` for options of one call: those that a job carries along."""
+    check_options(name, options)
+    for option in options:
+        if option not in OF_A_CALL:
+            raise TypeError(
+                f'{name}: "{option}" belongs to the task, set it in @task(...). '
+                f"A call takes {', '.join(sorted(OF_A_CALL))}."
+            )
 
 
 def check_queue(name: str) -> None:

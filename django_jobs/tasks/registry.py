@@ -40,7 +40,9 @@ def register(task: Task) -> Task:
 
 def discover() -> None:
     """Import TASK_MODULES of every app."""
-    autodiscover_modules(*jobs_settings.TASK_MODULES)
+    modules = jobs_settings.TASK_MODULES
+    if isinstance(modules, list | tuple):  # a check tells about anything else
+        autodiscover_modules(*(module for module in modules if isinstance(module, str)))
 
 
 def get(path: str) -> Task:

@@ -15,28 +15,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 from django.db import Error as DatabaseAway
 from django.db import connections, transaction
 
-from .. import __version__, broker, enqueue, moves
+from .. import __version__, broker, enqueue, moves, states
 from ..broker import AWAY, Broker
 from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
 from ..exceptions import TaskNotFound
 from ..models import DbNow, Job, Worker, database
-from ..moves import Held
+from ..moves import Held, Outcome
 from ..tasks import registry
 from .executor import timed_out
 from .failures import one_line
 from .options import Options
+from .report import Reporter
 from .slots import CLAIMED, STARTED, Entry, Table
 
 logger = logging.getLogger("django_jobs.worker")
 
 LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
+IDLE_LOOK_SECONDS = 10.0
+IDLE_SECONDS = 60.0  # beside work that is due: then something is wrong with this worker
 LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
+
+
+Outcomes = list[Outcome]
 
 
 class Duties(Protocol):
@@ -63,7 +70,8 @@ class Death:
 class Clerk:
     """Keeps one worker's row in the database true."""
 
-    def __init__(self, *, options: Options, table: Table, duties: Duties, pid: int):
+    def __init__(self, *, options: Options, table: Table, duties: Duties, reporter: Reporter, pid: int):
+        self._reporter = reporter
         self._options = options
         self._table = table
         self._duties = duties
@@ -76,6 +84,10 @@ class Clerk:
         self._noted: set[tuple[UUID, int]] = set()
         self._broker: Broker | None = None
         self._lease = LEASE_SECONDS
+        self.found_idleness = False
+        self._idle_look_at = time.monotonic() + IDLE_LOOK_SECONDS
+        self._idle_since = time.monotonic()
+        self._done = 0  # jobs, at the last look
         self._pause = 0.0
         self._stopping = threading.Event()
 
@@ -86,7 +98,7 @@ class Clerk:
         """Work until told to stop, or until the supervisor has gone."""
         received = b""
         while not self._stopping.is_set():
-            wait = self.turn(on_settled=lambda death: _answer(supervisor, death))
+            wait = self.turn(on_settled=partial(_answer, supervisor))
             if supervisor is None:
                 self._stopping.wait(wait)
                 continue
@@ -99,15 +111,16 @@ class Clerk:
                 self._deaths += [Death(**json.loads(line)) for line in lines]
         self.say_goodbye()
 
-    def turn(self, on_settled: Callable[[Death], None] = lambda death: None) -> float:
+    def turn(self, on_settled: Callable[[Death, Outcomes], None]) -> float:
         """Do what is due; return the seconds until something else is."""
         try:
             self._beat_if_due()
             while self._deaths:
-                self.settle(self._deaths[0])
-                on_settled(self._deaths.pop(0))
+                outcomes = self.settle(self._deaths[0])
+                on_settled(self._deaths.pop(0), outcomes)
             self._return_taken()
             self._watch_long_bodies()
+            self._watch_idleness()
             self._do_chores()
             self._pause = 0.0
         except DatabaseAway as error:
@@ -141,7 +154,7 @@ class Clerk:
             "beat_at": DbNow(),
             "alive_until": DbNow() + timedelta(seconds=lease),
             "lost_at": None,
-            "lease": lease,
+            "stopped_at": None,
         }
         info = {"busy": sum(1 for area in self._table.areas for entry in area.entries() if entry.stage == STARTED)}
         if not Worker.objects.filter(pk=self._options.id).update(**alive, info=info):
@@ -166,13 +179,15 @@ class Clerk:
 
     # Dead children
 
-    def settle(self, death: Death) -> None:
-        """Give back what a dead child held; only bodies that ran are touched by its death."""
+    def settle(self, death: Death) -> Outcomes:
+        """Give back what a dead child held; only bodies that ran are touched by its death.
+
+        Returns the outcomes of those that ran beyond their timeout.
+        """
         entries = list(self._table.areas[death.area].entries())
         overdue = [entry for entry in entries if entry.index in death.overdue]
         started = [entry for entry in entries if entry.stage != CLAIMED and entry not in overdue]
-        for entry in overdue:
-            self._record_timeout(entry)
+        timeouts = [outcome for entry in overdue if (outcome := self._record_timeout(entry))]
         again = []
         with transaction.atomic(using=database()):
             if death.ordered:
@@ -183,6 +198,8 @@ class Clerk:
         self._parted.add(self._options.taker(death.child))
         self._return_taken()
         enqueue.dispatch(again)
+        self._reporter.finished([(outcome.job, outcome) for outcome in timeouts])
+        return timeouts
 
     def _return_taken(self) -> None:
         """Put back in Redis what dead children had taken; if Redis is away, later."""
@@ -198,15 +215,16 @@ class Clerk:
             self._broker = None
             logger.debug("Redis is away (%s); what dead children took is put back later", error)
 
-    def _record_timeout(self, entry: Entry) -> None:
+    def _record_timeout(self, entry: Entry) -> Outcome | None:
         job = Job.objects.filter(pk=entry.id, claim=entry.claim).first()
         if job is None:
-            return
+            return None
         try:
             task = registry.get(job.task_path)
         except TaskNotFound:
             task = None
-        moves.record([timed_out(job, task, entry.started)])
+        outcome = timed_out(job, task, entry.started)
+        return outcome if moves.record([outcome]) else None
 
     # Long bodies
 
@@ -229,6 +247,23 @@ class Clerk:
                 area, entry = long[one]
                 area.cancel(entry.index)
 
+    # Idleness
+
+    def _watch_idleness(self) -> None:
+        """End the worker when jobs are due and, for a minute, none was held: alive and silent helps nobody."""
+        now = time.monotonic()
+        if now < self._idle_look_at:
+            return
+        self._idle_look_at = now + IDLE_LOOK_SECONDS
+        done = sum(sum(area.header()[1:]) for area in self._table.areas)
+        idle = done == self._done and not self._is_busy() and moves.is_work_waiting(self._options.queues)
+        self._done = done
+        if not idle:
+            self._idle_since = now
+        elif now - self._idle_since >= IDLE_SECONDS:
+            self.found_idleness = True
+            self.stop()
+
     # Chores
 
     def _do_chores(self) -> None:
@@ -250,9 +285,12 @@ def _held(entries: list[Entry]) -> list[Held]:
     return [Held(entry.id, entry.claim) for entry in entries]
 
 
-def _answer(supervisor: socket.socket | None, death: Death) -> None:
+def _answer(supervisor: socket.socket | None, death: Death, timeouts: Outcomes) -> None:
+    """Tell the supervisor that a death is settled, and what became of the bodies that ran too long."""
     if supervisor is not None:
-        supervisor.send(f"{death.child}\n".encode())
+        retried = sum(outcome.transition is states.RETRY for outcome in timeouts)
+        settled = {"child": death.child, "failed": len(timeouts) - retried, "retried": retried}
+        supervisor.send(json.dumps(settled).encode() + b"\n")
 
 
 def die_with_parent(parent: int) -> None:

@@ -67,13 +67,13 @@ def execute(work: Work, interrupter: Interrupter) -> Outcome:
     work.interrupter = interrupter
     begin(work)
     try:
-        return hygiene.in_fresh_context(attempt, work)
+        outcome = hygiene.in_fresh_context(attempt, work)
     except BaseException as error:
-        return failed(work, error)
-    finally:
         interrupter.disarm()
-        hygiene.clean_up()
-        work.area.finish(work.index)
+        outcome = failed(work, error)
+    end(work, outcome)
+    hygiene.clean_up()
+    return outcome
 
 
 def begin(work: Work) -> None:
@@ -82,6 +82,12 @@ def begin(work: Work) -> None:
     hard = NEVER if timeout is None else time.monotonic() + timeout + seconds(jobs_settings.HARD_TIMEOUT_AFTER)
     work.started = work.area.start(work.index, hard)
     signals.job_started.send_robust(Job, job=work.job)
+
+
+def end(work: Work, outcome: Outcome) -> None:
+    """Leave word that the body has ended; until its outcome is recorded it counts as started."""
+    work.area.finish(work.index)
+    signals.job_finished.send_robust(Job, job=work.job, outcome=outcome)
 
 
 def attempt(work: Work) -> Outcome:
@@ -120,19 +126,24 @@ async def execute_async(work: Work) -> Outcome:
     _current.set(work)
     begin(work)
     try:
-        async with ThreadSensitiveContext() as sync_thread:
-            try:
-                with wrapped("execute", work.context):
-                    args, kwargs = arguments(work)
-                    return succeeded(work, await work.task.func(*args, **kwargs))
-            finally:
-                await leave_nothing_behind(work, sync_thread)
+        outcome = await attempt_async(work)
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and work.interrupted_by:
             error = work.interrupted_by().with_traceback(error.__traceback__)
-        return failed(work, error)
-    finally:
-        work.area.finish(work.index)
+        outcome = failed(work, error)
+    end(work, outcome)
+    return outcome
+
+
+async def attempt_async(work: Work) -> Outcome:
+    """Run the body inside its middleware, its sync parts in a thread of its own."""
+    async with ThreadSensitiveContext() as sync_thread:
+        try:
+            with wrapped("execute", work.context):
+                args, kwargs = arguments(work)
+                return succeeded(work, await work.task.func(*args, **kwargs))
+        finally:
+            await leave_nothing_behind(work, sync_thread)
 
 
 async def leave_nothing_behind(work: Work, sync_thread: ThreadSensitiveContext) -> None:

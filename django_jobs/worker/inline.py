@@ -31,14 +31,15 @@ class Inline:
         self._child = Child(
             options=options, number=NUMBER, area=self._table.areas[AREA], table=self._table, reporter=reporter
         )
-        self._clerk = Clerk(options=options, table=self._table, duties=make_duties(), pid=os.getpid())
+        self._clerk = Clerk(
+            options=options, table=self._table, duties=make_duties(), reporter=reporter, pid=os.getpid()
+        )
         self._stopping = threading.Event()
         self.reload = False
 
     def run(self) -> int:
         """Work until told to stop; return the exit code."""
-        signal.signal(signal.SIGTERM, self._on_stop_signal)
-        signal.signal(signal.SIGINT, self._on_stop_signal)
+        before = {number: signal.signal(number, self._on_stop_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         started = time.monotonic()
         clerk = threading.Thread(target=self._clerk.run, name="django_jobs clerk")
         clerk.start()
@@ -46,6 +47,8 @@ class Inline:
         self._child.run()
         self._clerk.stop()
         clerk.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
         totals = self._table.areas[AREA].header()
         say_totals(self._reporter, totals)
         return 1 if self._options.burst and totals.failed else 0

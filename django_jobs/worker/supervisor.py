@@ -28,7 +28,7 @@ logger = logging.getLogger("django_jobs.worker")
 TICK = 0.25  # seconds
 QUICK_TICK = 0.02  # seconds; until the first child is ready
 READY_SECONDS = 2.0  # a child that lives so long was started in earnest
-MOST_STILLBORN = 5  # children in a row that died before: then we give up
+MOST_STILLBORN = 5  # children in a row that died before they had run anything: then we give up
 LONGEST_PAUSE = 5.0  # seconds before another child takes the place of one that died young
 STUCK_SECONDS = 60.0  # an engine that does not turn for so long while no body runs is dead
 GAVE_UP = 3  # exit code
@@ -66,6 +66,7 @@ class Supervisor:
         self._signals = 0  # to stop
         self._kill_at: float | None = None  # when bodies have had their time; monotonic
         self._stillborn = 0
+        self._idle_beside_work = False
         self._next_birth = 0.0
         self._wake_read, self._wake_write = os.pipe()
         self._started = time.monotonic()
@@ -228,10 +229,10 @@ class Supervisor:
         if code == End.DONE.value:
             self._is_burst_over = self._options.burst
         elif code != End.RECYCLE.value:
-            self._report_death(child, code, was_ready=bool(header.turned))
+            self._report_death(child, code, fruitless=not any(header[1:]))
         self._tell_clerk(child, child.cause or f"its process died: {ending(code)}")
 
-    def _report_death(self, child: Running, code: int, *, was_ready: bool) -> None:
+    def _report_death(self, child: Running, code: int, *, fruitless: bool) -> None:
         self._is_burst_over = False  # what it held is due again
         lost = sum(entry.stage == STARTED for entry in self._area(child).entries())
         if not child.ordered:
@@ -243,7 +244,7 @@ class Supervisor:
             lost=lost,
         )
         young = time.monotonic() - child.born < READY_SECONDS
-        self._stillborn = self._stillborn + 1 if not was_ready else 0
+        self._stillborn = self._stillborn + 1 if fruitless and not lost and not child.ordered else 0
         pause = min(LONGEST_PAUSE, 0.1 * 2 ** min(self._stillborn, 6)) if young and not child.ordered else 0.0
         self._next_birth = time.monotonic() + pause
 
@@ -262,10 +263,18 @@ class Supervisor:
 
     def _be_clerk(self, ours: socket.socket, supervisor: socket.socket) -> int:
         ours.close()
-        clerk = Clerk(options=self._options, table=self._table, duties=self._make_duties(), pid=os.getppid())
-        stop_on_sigterm(clerk.stop)
+        clerk = Clerk(
+            options=self._options,
+            table=self._table,
+            duties=self._make_duties(),
+            reporter=self._reporter,
+            pid=os.getppid(),
+        )
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # it beats until the last body has ended, and ends with us
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         clerk.run(supervisor)
-        return 0
+        return GAVE_UP if clerk.found_idleness else 0
 
     def _tell_clerk(self, child: Running, cause: str) -> None:
         death = Death(
@@ -284,16 +293,25 @@ class Supervisor:
 
     def _hear_clerk(self) -> None:
         data = self._clerk.recv(65536)
-        for line in data.split():
-            self._unsettled.pop(json.loads(line), None)
+        for line in data.splitlines():
+            settled = json.loads(line)
+            self._unsettled.pop(settled["child"], None)
+            self._totals = self._totals._replace(
+                failed=self._totals.failed + settled["failed"], retried=self._totals.retried + settled["retried"]
+            )
         if not data:
             self._clerk.close()
             self._clerk = None
 
     def _clerk_died(self, status: int) -> None:
-        logger.warning("the clerk died: %s; another takes its place", ending(os.waitstatus_to_exitcode(status)))
         if self._clerk:
             self._clerk.close()
+        code = os.waitstatus_to_exitcode(status)
+        if code == GAVE_UP:
+            self._idle_beside_work = True
+            self.stop(self._options.grace)
+        else:
+            logger.warning("the clerk died: %s; another takes its place", ending(code))
         self._fork_clerk()
 
     def _end_clerk(self) -> None:
@@ -310,7 +328,12 @@ class Supervisor:
 
     def _exit_code(self) -> int:
         if self._gives_up():
-            self._reporter.say("gave_up", f"gave up: {MOST_STILLBORN} children in a row died before they were ready")
+            self._reporter.say(
+                "gave_up", f"gave up: {MOST_STILLBORN} children in a row died before they had run anything"
+            )
+            return GAVE_UP
+        if self._idle_beside_work:
+            self._reporter.say("gave_up", "gave up: jobs are due, and for a minute none of them was started")
             return GAVE_UP
         totals = self.totals()
         return 1 if self._options.burst and totals.failed + totals.lost else 0

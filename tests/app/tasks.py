@@ -61,6 +61,13 @@ def raise_named(name):
     raise {"OSError": OSError, "ValueError": ValueError, "FileNotFoundError": FileNotFoundError}[name]("told to")
 
 
+@task(max_attempts=4, backoff=0.1)
+def fail_after(seconds, key):
+    Effect.objects.create(key=key)
+    time.sleep(seconds)
+    raise ValueError("as always")
+
+
 def stop_at_second(exception, job):
     return None if job.attempt >= 2 else 0
 

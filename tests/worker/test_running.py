@@ -400,3 +400,37 @@ def test_it_starts_again_when_code_changes(worker, tmp_path):
     os.utime(tmp_path / "watched_module.py", (1, 1))
 
     wait_for(lambda: running.output.count("ready in") == 2, 20, "the second start")
+
+
+def test_a_cancel_is_not_forgotten_when_the_body_fails_first(worker):
+    job = tasks.fail_after.enqueue(0.3, "again")
+    worker()
+    wait_for_effect("again")
+
+    cancel(job)
+    job.wait(20)
+
+    assert (job.state, job.attempt) == (states.CANCELLED, 1)
+
+
+def test_sigterm_to_all_its_processes_stops_a_worker_in_good_order(worker):
+    job = tasks.sleep.enqueue(2, key="slow")
+    running = worker().ready()
+    wait_for_effect("slow started")
+
+    os.killpg(running.process.pid, signal.SIGTERM)
+    code = running.end(20)
+
+    job.refresh()
+    assert (code, job.state) == (0, states.SUCCEEDED), running.output
+    assert "died" not in running.output
+    assert Worker.objects.get().stopped_at is not None
+
+
+def test_a_burst_counts_a_killed_body_as_failed(burst):
+    tasks.deaf.enqueue("deaf")
+
+    worker = burst(DJANGO_JOBS_TEST_HARD_TIMEOUT_AFTER="0.5")
+
+    assert worker.code == 1
+    assert "✗ deaf" in worker.output and "1 failed" in worker.output

@@ -1,0 +1,33 @@
+"""Foreign values of the wrong type under our keys in Redis: what enqueues and what works lives through them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from django_jobs import broker
+from django_jobs.broker import Count
+from django_jobs.scheduler.reconcile import Reconcile
+from tests.app.tasks import add
+from tests.services import wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+KEYS = ["queues", "takers", "paused", "epoch", "known:default", "lane:default:0", "ranks:default", "wake:default"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_a_foreign_value_has_damaged_is_mended(key, redis_clean, monkeypatch):
+    monkeypatch.setattr(import_module("django_jobs.scheduler.reconcile"), "AUDIT_SECONDS", 0)
+    monkeypatch.setattr(broker, "_producers", {})
+    job, reconcile, worker = add.enqueue(1, 2), Reconcile(), broker.for_worker()
+    reconcile()
+    redis_clean.delete(worker.key(key))
+    redis_clean.xadd(worker.key(key), {"foreign": "value"})
+
+    def is_mended() -> bool:
+        reconcile()
+        return redis_clean.type(worker.key(key)) != b"stream" and worker.count("default") == Count(1, 0, 1)
+
+    wait_for(is_mended, 2, "the foreign value to go")
+    assert worker.take("w:1", ["default"], 9) == [job.id.hex]
