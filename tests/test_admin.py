@@ -161,7 +161,7 @@ def test_odd_addresses_are_answered(admin_client, page):
 
 
 def test_a_job_shows_its_whole_life(admin_client):
-    worker = Worker.objects.create(id=uuid4(), host="web-1", pid=4127, lease=6.0, alive_until=db_now())
+    worker = Worker.objects.create(id=uuid4(), host="web-1", pid=4127, alive_until=db_now())
     schedule = saved(name="every evening")
     one = failed_job(created_by="ada", schedule=schedule, worker=worker.pk, claimed_at=db_now())
     Attempt.objects.filter(job=one).update(worker=worker.pk, started_at=db_now() - timedelta(seconds=2))
@@ -205,7 +205,7 @@ def test_hostile_text_stays_text(admin_client):
     Attempt.objects.filter(job=one).update(message=HOSTILE, exception_class=HOSTILE)
     Traceback.objects.update(text=HOSTILE)
     Queue.objects.create(name="q", paused_at=db_now(), paused_by=HOSTILE, reason=HOSTILE)
-    Worker.objects.create(id=uuid4(), host=HOSTILE, pid=1, lease=6.0, alive_until=db_now(), queues=[HOSTILE])
+    Worker.objects.create(id=uuid4(), host=HOSTILE, pid=1, alive_until=db_now(), queues=[HOSTILE])
     schedule = Schedule.objects.create(name=HOSTILE, task_path=f"a.{HOSTILE}", cron="0 0 * * *", note=HOSTILE)
 
     for page in (JOBS, f"{JOBS}{one.pk}/change/", QUEUES, WORKERS, SCHEDULES, f"{SCHEDULES}{schedule.pk}/change/"):
@@ -472,7 +472,7 @@ def test_workers_are_alive_gone_or_stopped(admin_client):
         "found-dead": {"alive_until": now + timedelta(minutes=1), "lost_at": now},
         "leaving": {"alive_until": now, "stopped_at": now},
     }.items():
-        Worker.objects.create(id=uuid4(), host=host, pid=4127, lease=6.0, slots=4, queues=["mail"], **values)
+        Worker.objects.create(id=uuid4(), host=host, pid=4127, slots=4, queues=["mail"], **values)
     job("running", worker=Worker.objects.get(host="living").pk)
 
     page = text(admin_client.get(WORKERS))
@@ -485,7 +485,7 @@ def test_workers_are_alive_gone_or_stopped(admin_client):
 
 
 def test_workers_are_only_looked_at(admin_client):
-    worker = Worker.objects.create(id=uuid4(), host="a", pid=1, lease=6.0, alive_until=db_now())
+    worker = Worker.objects.create(id=uuid4(), host="a", pid=1, alive_until=db_now())
 
     assert admin_client.get(f"{WORKERS}add/").status_code == 403
     assert admin_client.post(f"{WORKERS}{worker.pk}/change/", {}).status_code == 403
@@ -830,7 +830,7 @@ def test_who_may_only_look_at_schedules_sees_no_secret_and_cannot_act(as_user):
 def test_no_page_has_inline_scripts_or_styles(admin_client):
     one, schedule = failed_job(), saved()
     Queue.objects.create(name="a")
-    worker = Worker.objects.create(id=uuid4(), host="a", pid=1, lease=6.0, alive_until=db_now())
+    worker = Worker.objects.create(id=uuid4(), host="a", pid=1, alive_until=db_now())
 
     for page in (
         *(JOBS, SCHEDULES, QUEUES, WORKERS, f"{SCHEDULES}add/", f"{QUEUES}a/change/"),

@@ -76,7 +76,7 @@ def test_old_runs_go_but_the_last_ones_of_a_schedule():
 
 def worker(**values) -> Worker:
     until = values["beat_at"] + timedelta(seconds=6)
-    return Worker.objects.create(id=uuid4(), host="web-1", pid=1, lease=6.0, alive_until=until, **values)
+    return Worker.objects.create(id=uuid4(), host="web-1", pid=1, alive_until=until, **values)
 
 
 def test_workers_go_a_day_after_they_ended():

@@ -11,6 +11,7 @@ import os
 import select
 import time
 from collections import deque
+from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
 from uuid import UUID
@@ -89,10 +90,8 @@ class Engine:
 
     def poke(self) -> None:
         """Wake the engine; also from a signal handler."""
-        try:
+        with suppress(BlockingIOError):  # it has been poked often enough
             os.write(self._wake_write, b"!")
-        except BlockingIOError:
-            pass  # it has been poked often enough
 
     def stop(self, end: End = End.DONE) -> None:
         """Take nothing more, give back what has not started, end when the running bodies have ended."""

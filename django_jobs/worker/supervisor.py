@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.db import connections
@@ -328,9 +329,7 @@ class Supervisor:
 
     def _exit_code(self) -> int:
         if self._gives_up():
-            self._reporter.say(
-                "gave_up", f"gave up: {MOST_STILLBORN} children in a row died before they had run anything"
-            )
+            self._reporter.say("gave_up", f"gave up: {MOST_STILLBORN} children in a row died without a job")
             return GAVE_UP
         if self._idle_beside_work:
             self._reporter.say("gave_up", "gave up: jobs are due, and for a minute none of them was started")
@@ -350,10 +349,8 @@ def ending(code: int) -> str:
 
 
 def _kill(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it was quicker
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it was quicker
 
 
 def _fork(body: Callable[[], int]) -> int:

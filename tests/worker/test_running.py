@@ -77,7 +77,7 @@ def test_a_job_that_expired_before_its_start_is_cancelled(worker):
 
 
 def test_async_bodies_run_many_at_once(burst):
-    jobs = tasks.sleep_async.enqueue_many([{"seconds": 0.5}] * 50) + [tasks.add_async.enqueue(1, 2)]
+    jobs = [*tasks.sleep_async.enqueue_many([{"seconds": 0.5}] * 50), tasks.add_async.enqueue(1, 2)]
 
     burst()
 
