@@ -3,15 +3,16 @@
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check
-PACKAGING = setup.cfg pyproject.toml
+PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
+PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
+export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
 .PHONY: test demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
 test: $(VENV)/installed-test
 	DJANGO_JOBS_TEST_DB=postgresql $(BIN)/python -m pytest -q $(ARGS)
-	DJANGO_JOBS_TEST_DB=sqlite $(BIN)/python -m pytest -q -m django_db $(ARGS)
+	DJANGO_JOBS_TEST_DB=sqlite $(BIN)/python -m pytest -q -m "django_db and not once" $(ARGS)
 
 # The site, a worker and real input; with ONCE=1 the main job once, then exit.
 demo: $(VENV)/installed-demo
@@ -34,7 +35,7 @@ $(BIN)/python:
 	$(PIP) install -q --upgrade pip
 
 $(VENV)/installed-test: $(PACKAGING) | $(BIN)/python
-	$(PIP) install -q -e .[test,embedded]
+	$(PIP) install -q -e .[test,embedded] -r testproject/requirements.txt
 	touch $@
 
 $(VENV)/installed-demo: $(PACKAGING) testproject/requirements.txt | $(BIN)/python

@@ -37,7 +37,7 @@ def save(jobs: Sequence[Job]) -> None:
             stack.enter_context(wrapped("enqueue", job))
         insert(alias, jobs)
     for job in jobs:
-        job._enqueued_in_atomic = connections[alias].in_atomic_block
+        job.remember_transaction(connections[alias])
         signals.job_enqueued.send_robust(type(job), job=job)
     dispatch([Moved(job.pk, job.queue_name, job.priority) for job in jobs if job.state == states.QUEUED])
 

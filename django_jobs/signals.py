@@ -1,4 +1,4 @@
-"""Signals of a job's life; receivers get the sender (the task's class) and keyword arguments.
+"""Signals of a job's life; receivers get the sender (the class Job) and keyword arguments.
 
 The first three are sent where the thing happens: in the enqueuing process, and in the worker's child.
 Receivers that raise are logged and never stop the work.
@@ -12,5 +12,5 @@ job_enqueued = Signal()  # job: the saved Job, before its transaction is committ
 job_started = Signal()  # job: about to run its body
 job_finished = Signal()  # job, outcome: its body has ended; the outcome may not be recorded yet
 
-worker_started = Signal()  # in each process that runs bodies: child (its number)
+worker_started = Signal()  # in each process that runs bodies, sent by Child: child (its number)
 worker_stopped = Signal()  # in each process that runs bodies, before it ends: child (its number)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -526,8 +527,13 @@ def port():
     return embedded.free_port()
 
 
-def redis_at(port: int) -> dict:
-    return {"default": {"BACKEND": REDIS, "LOCATION": f"redis://127.0.0.1:{port}/1"}}
+def redis_at(port: int, database: int = 1) -> dict:
+    return {"default": {"BACKEND": REDIS, "LOCATION": f"redis://127.0.0.1:{port}/{database}"}}
+
+
+def real_redis() -> tuple[str, int]:
+    parts = urlsplit(os.environ["DJANGO_JOBS_TEST_REDIS"])
+    return parts.hostname, parts.port
 
 
 def test_while_redis_is_away_jobs_are_stored_and_it_is_said_once(settings, port, caplog):
@@ -574,10 +580,9 @@ def test_a_redis_that_keeps_silent_costs_one_short_wait_and_not_one_each(setting
 def test_when_redis_is_back_ids_go_there_again(settings, port, monkeypatch, caplog):
     monkeypatch.setattr(breaker, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.01)
-    address = os.environ["DJANGO_JOBS_TEST_REDIS"].removeprefix("redis://").partition("/")[0].split(":")
     settings.CACHES = redis_at(port)
     add.enqueue(1, 2)
-    with relay(port, (address[0], int(address[1]))):
+    with relay(port, real_redis()):
         wait_for(lambda: broker.try_push([Waiting("default", 0, "back")]), what="a push")
 
     assert [record.message.partition(" ")[2].partition(" ")[2] for record in caplog.records][1:] == [
@@ -586,10 +591,10 @@ def test_when_redis_is_back_ids_go_there_again(settings, port, monkeypatch, capl
 
 
 @contextlib.contextmanager
-def relay(port: int, target: tuple[str, int]):
-    """Pass on what comes to the port, and end every connection at the end."""
+def relay(port: int, target: tuple[str, int], lost_replies: int = 0):
+    """Pass on what comes to the port, but cut connections instead of the first replies to a script."""
     server = socket.create_server(("127.0.0.1", port))
-    sockets, threads = [server], []
+    sockets, threads, lost = [server], [], []
 
     def start(function, *args) -> None:
         threads.append(threading.Thread(target=function, args=args))
@@ -598,6 +603,10 @@ def relay(port: int, target: tuple[str, int]):
     def copy(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                is_lost = b"EVALSHA" in data and len(lost) < lost_replies
+                if is_lost:
+                    lost.append(data)
+                    source.shutdown(socket.SHUT_RDWR)
                 sink.sendall(data)
 
     def serve() -> None:
@@ -630,6 +639,14 @@ def test_a_connection_that_was_cut_while_idle_is_made_again(redis_clean, ids, ca
 
     assert len(ids()) == 2
     assert caplog.records == []
+
+
+def test_a_push_whose_reply_is_lost_is_made_again_and_counts_once(settings, port, ids, caplog):
+    settings.CACHES = redis_at(port, database=0)
+    with relay(port, real_redis(), lost_replies=1):
+        job = add.enqueue(1, 2)
+
+    assert (ids(), caplog.records) == (hexes(job), [])
 
 
 def test_cache_none_asks_no_redis_at_all(settings, redis_clean, caplog):

@@ -688,6 +688,22 @@ def test_running_jobs_are_asked_to_stop_once():
     assert stored(waiting).cancel_requested_at is None
 
 
+@pytest.mark.parametrize("verb", ["release", "postpone", "lose", "retry"])
+def test_what_somebody_wants_stopped_does_not_wait_to_run_again(verb):
+    wanted, other = make("running"), make("running")
+    moves.request_cancel(only(wanted))
+
+    if verb == "retry":
+        record(states.RETRY, wanted, other, failure=failure())
+    else:
+        assert [one.id for one in BATCHES[verb](wanted, other)] == [other.pk]
+
+    now = stored(wanted)
+    assert (now.state, now.reason) == ("cancelled", "cancelled while running")
+    assert now.finished_at <= db_now() < now.prune_at
+    assert stored(other).state == TABLE[verb].target
+
+
 @pytest.mark.parametrize("state", states.FINAL)
 def test_a_job_that_is_retried_begins_anew_and_keeps_its_history(state):
     now = db_now()

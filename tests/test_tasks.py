@@ -288,6 +288,12 @@ def test_what_is_no_function_is_refused(thing):
     assert refusal(InvalidTask, task, thing).endswith("is not a function.")
 
 
+def test_an_async_function_cannot_be_atomic():
+    source = "@task(atomic=True)\nasync def send(): ..."
+
+    assert refusal(InvalidTask, declare, source).startswith("send: atomic is for ordinary functions")
+
+
 def test_run_after_belongs_to_a_call():
     assert "use .using(run_after=...).enqueue(...)" in refusal(TypeError, task, run_after=timedelta(hours=1))
 
@@ -376,6 +382,7 @@ def test_using_may_be_chained():
         ({"run_after": timedelta(seconds=-1)}, InvalidTask),
         ({"retries": 3}, TypeError),
         ({"func": print}, TypeError),
+        ({"takes_context": True}, TypeError),
     ],
 )
 def test_using_checks_options_as_the_decorator_does(options, kind):

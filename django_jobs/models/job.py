@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from typing import Any
 
 from django.db import connections, models
 from django.db.models import Q
@@ -150,6 +151,12 @@ class Job(models.Model):
         """How long the last attempt ran, or None before its end."""
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
 
+    _enqueued_in: Any = None  # the outermost atomic() block around the enqueueing
+
+    def remember_transaction(self, connection: Any) -> None:
+        """Note in which transaction the job is enqueued, since nobody may wait for it in there."""
+        self._enqueued_in = connection.atomic_blocks[0] if connection.atomic_blocks else None
+
     def refresh(self) -> None:
         """Read the row again. Raises Job.DoesNotExist once it is deleted."""
         self._take_over(Job.objects.get(pk=self.pk))
@@ -188,7 +195,8 @@ class Job(models.Model):
 
     def _pauses(self, timeout: float | None):
         """Yield growing pauses, 5 to 500 ms, until the time is over."""
-        if connections[database()].in_atomic_block and getattr(self, "_enqueued_in_atomic", False):
+        blocks = connections[database()].atomic_blocks
+        if blocks and blocks[0] is self._enqueued_in:
             raise RuntimeError(
                 f"wait() inside the transaction that enqueued job {self.id}: it starts after the commit. "
                 "Leave the atomic() block first."

@@ -31,7 +31,7 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Task(BaseTask):
     """A function and how to run it. Options that are UNSET take the setting of that name at enqueue.
 
@@ -46,17 +46,17 @@ class Task(BaseTask):
     takes_context: bool = False
     max_attempts: int | Unset | None = UNSET
     max_losses: int | Unset = UNSET
-    backoff: Any = UNSET
+    backoff: Any = field(default=UNSET, hash=False)
     retry_on: Any = Exception
     give_up_on: Any = ()
     timeout: Any = UNSET
     expires: Any = None  # from enqueue (or from run_after, if later) to the start
     keep: Any = UNSET  # from the end to the pruning
     atomic: bool = False
-    sensitive: Any = ()
-    aliases: Any = ()
+    sensitive: Any = field(default=(), hash=False)
+    aliases: Any = field(default=(), hash=False)
     admin: bool | str = False
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_function(self.func)

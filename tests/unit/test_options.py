@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_jobs.exceptions import InvalidTask
-from django_jobs.tasks.options import RULES, UNSET, check_options, check_queue
+from django_jobs.tasks.options import RULES, UNSET, check_call_options, check_options, check_queue
 
 DAY = timedelta(days=1)
 LONG = timedelta(days=200 * 365)
@@ -103,6 +103,29 @@ def test_an_unknown_option_is_refused_with_the_nearest_name():
 def test_an_unknown_option_that_resembles_none_is_refused_with_all_names():
     with pytest.raises(TypeError, match=r'^send: a task has no option "zzz"\. Options are admin, aliases, atomic, '):
         check_options("send", {"zzz": 3})
+
+
+CARRIED = {
+    "priority", "queue_name", "run_after", "backend", "max_attempts", "max_losses", "timeout", "expires", "metadata",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", sorted(CARRIED))
+def test_a_call_may_have_its_own_value_of_what_a_job_carries(option):
+    check_call_options("send.using()", {option: ALLOWED[option][0]})
+
+
+@pytest.mark.parametrize("option", sorted(RULES.keys() - CARRIED))
+def test_a_call_may_not_change_what_is_looked_up_on_the_task(option):
+    with pytest.raises(TypeError) as refusal:
+        check_call_options("send.using()", {option: ALLOWED[option][0]})
+
+    assert str(refusal.value).startswith(f'send.using(): "{option}" belongs to the task, set it in @task(...). A call')
+
+
+def test_a_call_may_not_have_a_wrong_value():
+    with pytest.raises(InvalidTask, match=r"^send\.using\(\): priority is 101; it must be"):
+        check_call_options("send.using()", {"priority": 101})
 
 
 def test_an_unknown_queue_is_refused_with_the_nearest_name(settings):

@@ -66,6 +66,7 @@ def test_a_killed_workers_jobs_run_elsewhere_within_ten_seconds(worker):
     assert Worker.objects.filter(lost_at__isnull=False).count() == 1
 
 
+@pytest.mark.once
 def test_killing_the_supervisor_alone_ends_all_of_it(worker):
     running = worker().ready()
     pids = running.children()
@@ -88,6 +89,7 @@ def test_a_killed_clerk_is_replaced_and_no_job_notices(worker):
     assert child in running.children()
 
 
+@pytest.mark.once
 def test_a_body_that_holds_the_interpreter_does_not_look_dead(worker):
     job = tasks.hold_the_interpreter.enqueue(9)
     worker().ready()
@@ -157,6 +159,7 @@ def test_with_redis_away_workers_go_on_from_the_database(worker, valkey):
     assert running.process.poll() is None
 
 
+@pytest.mark.once
 def test_a_worker_that_cannot_start_gives_up_with_code_3(worker):
     running = worker(DJANGO_JOBS_TEST_BREAK_CHILDREN="1")
 

@@ -32,6 +32,7 @@ def test_higher_priorities_run_first_and_equals_in_their_order(burst):
     assert order() == ["highest", "high", "a", "b", "c", "low"]
 
 
+@pytest.mark.once
 def test_no_queue_starves_beside_a_full_one(burst):
     with transaction.atomic():
         for number in range(300):
@@ -99,6 +100,7 @@ def test_an_async_body_uses_the_orm_and_leaves_no_task_behind(burst):
     assert effects("never") == []
 
 
+@pytest.mark.once
 def test_threads_run_bodies_side_by_side(worker):
     for name in ("one", "two", "three"):
         tasks.sleep.enqueue(60, key=name)
@@ -109,6 +111,7 @@ def test_threads_run_bodies_side_by_side(worker):
         wait_for_effect(f"{name} started")
 
 
+@pytest.mark.once
 def test_processes_share_the_work(worker):
     tasks.sleep.enqueue(60, key="one")
     tasks.sleep.enqueue(60, key="two")
@@ -120,6 +123,7 @@ def test_processes_share_the_work(worker):
     assert len(set(Job.objects.filter(state=states.RUNNING).values_list("slot", flat=True))) == 2
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("threads", ["1", "2"])
 @pytest.mark.parametrize("task", [tasks.too_slow, tasks.too_slow_in_python], ids=lambda task: task.name)
 def test_a_body_that_takes_too_long_is_interrupted_and_fails(worker, task, threads):
@@ -136,6 +140,7 @@ def test_a_body_that_takes_too_long_is_interrupted_and_fails(worker, task, threa
     assert "died" not in running.output and "ended" not in running.output
 
 
+@pytest.mark.once
 def test_an_async_body_that_takes_too_long_is_cancelled(worker):
     job = tasks.too_slow_async.enqueue()
 
@@ -299,6 +304,7 @@ def test_sigterm_waits_for_running_bodies_and_gives_back_the_rest(worker):
     assert Worker.objects.get().stopped_at is not None
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", ["grace is over", "second signal"])
 def test_a_body_that_outlasts_the_stop_goes_back_without_blame(worker, how):
     job = tasks.sleep.enqueue(60, key="slow")
@@ -317,6 +323,7 @@ def test_a_body_that_outlasts_the_stop_goes_back_without_blame(worker, how):
     assert [attempt.kind for attempt in job.errors] == [Attempt.Kind.INTERRUPTED]
 
 
+@pytest.mark.once
 def test_max_jobs_replaces_the_child(worker):
     jobs = tasks.which_process.enqueue_many([{}] * 6)
 
@@ -327,6 +334,7 @@ def test_max_jobs_replaces_the_child(worker):
     assert len({job.return_value for job in jobs}) == 3
 
 
+@pytest.mark.once
 def test_max_memory_replaces_the_child(worker):
     jobs = [tasks.grow.enqueue(150)]
     worker("--max-memory", "120")
@@ -346,6 +354,7 @@ def test_a_burst_runs_what_its_jobs_enqueue(burst):
     assert effects("child") == ["child's"]
 
 
+@pytest.mark.once
 def test_json_lines_for_log_collectors(burst):
     import json
 
@@ -366,6 +375,7 @@ def test_check_says_that_everything_answers(worker):
     assert "everything answers" in running.output
 
 
+@pytest.mark.once
 def test_check_says_what_does_not_answer(worker):
     running = worker("--check", DJANGO_JOBS_TEST_REDIS="redis://127.0.0.1:1/0")
 
@@ -373,6 +383,7 @@ def test_check_says_what_does_not_answer(worker):
     assert "problem: Redis at 127.0.0.1:1/0" in running.output
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -390,6 +401,7 @@ def test_a_wrong_option_is_refused_with_its_name(worker, arguments, word):
     assert word in running.output
 
 
+@pytest.mark.once
 def test_it_starts_again_when_code_changes(worker, tmp_path):
     (tmp_path / "watched_module.py").write_text("x = 1\n")
     running = worker(
@@ -413,6 +425,7 @@ def test_a_cancel_is_not_forgotten_when_the_body_fails_first(worker):
     assert (job.state, job.attempt) == (states.CANCELLED, 1)
 
 
+@pytest.mark.once
 def test_sigterm_to_all_its_processes_stops_a_worker_in_good_order(worker):
     job = tasks.sleep.enqueue(2, key="slow")
     running = worker().ready()
@@ -427,6 +440,7 @@ def test_sigterm_to_all_its_processes_stops_a_worker_in_good_order(worker):
     assert Worker.objects.get().stopped_at is not None
 
 
+@pytest.mark.once
 def test_a_burst_counts_a_killed_body_as_failed(burst):
     tasks.deaf.enqueue("deaf")
 
