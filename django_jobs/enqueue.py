@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, connections, models, transaction
 
-from . import broker, moves, signals, states
+from . import broker, failpoints, moves, signals, states
 from .broker import Waiting
 from .middleware import wrapped
 from .models import Job, Queue, database
@@ -36,6 +36,7 @@ def save(jobs: Sequence[Job]) -> None:
         for job in jobs:
             stack.enter_context(wrapped("enqueue", job))
         insert(alias, jobs)
+    failpoints.hit("after_insert")
     for job in jobs:
         job.remember_transaction(connections[alias])
         signals.job_enqueued.send_robust(type(job), job=job)
@@ -82,7 +83,9 @@ class _Push:
         self.waiting = waiting
 
     def __call__(self) -> None:
+        failpoints.hit("before_push")
         broker.try_push(self.waiting)
+        failpoints.hit("after_push")
 
 
 def _push_at_this_commit(connection) -> _Push | None:

@@ -98,6 +98,8 @@ STATIC_URL = "/static/"
 TIME_ZONE = "Europe/Berlin"  # one with clock changes
 USE_TZ = True
 
+DJANGO_JOBS_ALLOW_FAILPOINTS = True
+
 # What tests of real workers change from outside.
 DJANGO_JOBS = {
     "QUEUES": ["default", "mail"],

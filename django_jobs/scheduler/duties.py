@@ -17,6 +17,7 @@ from django.db import Error as DatabaseAway
 from django.db import connections
 from django.db.models import Q
 
+from .. import failpoints
 from ..models import DbNow, Meta, Worker, database
 from .chore import Chore
 from .rescue import present
@@ -54,6 +55,7 @@ class Duties:
 
     def _do(self, chore: Chore) -> None:
         try:
+            failpoints.hit(f"chore_{chore.name}")
             moved = chore.run()
         except DatabaseAway:
             raise

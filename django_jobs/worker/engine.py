@@ -19,7 +19,7 @@ from uuid import UUID
 from django.db import Error as DatabaseAway
 from django.db import connections
 
-from .. import enqueue, moves, states
+from .. import enqueue, failpoints, moves, states
 from ..conf import jobs_settings, seconds
 from ..exceptions import JobCancelled, JobsError, TaskNotFound, TaskTimeout
 from ..models import Job, database
@@ -147,7 +147,9 @@ class Engine:
         if not self._recorder or self._recorder.wait(self._company_expected()):
             return
         self._source.forget()  # before a retry could be pushed again
+        failpoints.hit("before_record")
         done = self._recorder.flush()
+        failpoints.hit("after_record")
         for work, counted in done:
             self._let_go(work)
             if counted:
@@ -258,6 +260,7 @@ class Engine:
         if not wanted:
             return False
         ids = self._source.take(wanted)
+        failpoints.hit("after_take")
         if ids:
             self._start(self._claim(ids))
         elif self._options.burst and not self._held and not self._alone:
@@ -282,6 +285,7 @@ class Engine:
         self._must_check = True  # until the reply is here
         jobs = moves.claim(ids, worker=self._options.id, slot=self._number, alone=alone)
         self._must_check = False
+        failpoints.hit("after_claim")
         if len(jobs) < len(ids) and not alone:
             self._source.forget()  # whoever may claim the others later must be able to push them
             claimed = {job.id for job in jobs}

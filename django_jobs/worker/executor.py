@@ -11,7 +11,7 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import transaction
 
-from .. import codec, signals, states
+from .. import codec, failpoints, signals, states
 from ..conf import jobs_settings, seconds
 from ..exceptions import Discard, Interrupted, JobCancelled, NotEncodable, TaskTimeout
 from ..middleware import wrapped
@@ -81,12 +81,14 @@ def begin(work: Work) -> None:
     timeout = work.job.timeout
     hard = NEVER if timeout is None else time.monotonic() + timeout + seconds(jobs_settings.HARD_TIMEOUT_AFTER)
     work.started = work.area.start(work.index, hard)
+    failpoints.hit("before_body")
     signals.job_started.send_robust(Job, job=work.job)
 
 
 def end(work: Work, outcome: Outcome) -> None:
     """Leave word that the body has ended; until its outcome is recorded it counts as started."""
     work.area.finish(work.index)
+    failpoints.hit("after_body")
     signals.job_finished.send_robust(Job, job=work.job, outcome=outcome)
 
 

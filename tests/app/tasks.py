@@ -295,3 +295,17 @@ def enqueue_another(key):
 @task(keep=0)
 def keep_nothing(key):
     Effect.objects.create(key=key)
+
+
+@task(takes_context=True, max_attempts=None, backoff=0.05, max_losses=10_000, timeout=None)
+def log_start_and_end(context, seconds):
+    """Write both to a file that outlives every crash: the record that the invariants are checked against."""
+    job = context.job
+    log(f"start {job.id} {job.claim}")
+    time.sleep(seconds)
+    log(f"end {job.id} {job.claim}")
+
+
+def log(line):
+    with open(os.environ["DJANGO_JOBS_TEST_LOG"], "ab", buffering=0) as file:
+        file.write(f"{line} {time.time()}\n".encode())  # one write of a short line is not torn apart
