@@ -7,12 +7,16 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test demo docs lint clean
+.PHONY: test chaos demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
 test: $(VENV)/installed-test
 	DJANGO_JOBS_TEST_DB=postgresql $(BIN)/python -m pytest -q $(ARGS)
 	DJANGO_JOBS_TEST_DB=sqlite $(BIN)/python -m pytest -q -m "django_db and not once" $(ARGS)
+
+# Everything breaks at random for MINUTES (10), by a SEED that is printed.
+chaos: $(VENV)/installed-test
+	CHAOS_SECONDS=$$(($(or $(MINUTES),10) * 60)) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_chaos.py
 
 # The site, a worker and real input; with ONCE=1 the main job once, then exit.
 demo: $(VENV)/installed-demo
