@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import Error as DatabaseAway
 from django.db import connections
-from django.db.models import Q
+from django.db.models import BooleanField, ExpressionWrapper, Q
 
 from .. import failpoints
 from ..models import DbNow, Meta, Worker, database
@@ -27,7 +27,8 @@ logger = logging.getLogger("django_jobs.scheduler")
 KEY = "chores"
 LEASE_SECONDS = 3.0
 TURN_SECONDS = 0.5  # between turns of the one who has the lease
-SHARE = 10.0  # looks at the lease a second, by all the others together
+COUNT_SECONDS = 30.0  # between counts of the others
+SHARE = 5.0  # looks at the lease a second, by all the others together
 
 
 class Duties:
@@ -39,6 +40,7 @@ class Duties:
         self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
         self._renew_at = 0.0
         self._others = 1
+        self._count_at = 0.0
 
     def turn(self, *, steady: bool) -> float:
         """Do what is due, if it is our turn; return the seconds until the next look.
@@ -72,17 +74,25 @@ class Duties:
         now = time.monotonic()
         if now < self._renew_at:
             return True
-        lease = Meta.objects.filter(key=KEY).first()
-        if lease is None:
-            Meta.objects.using(database()).bulk_create([Meta(key=KEY, until=DbNow())], ignore_conflicts=True)
-        elif lease.value != self._worker and not self._is_over():
-            self._others = Worker.objects.filter(present()).count()
-            return False
-        free = Meta.objects.filter(Q(value=self._worker) | Q(until__lte=DbNow()), key=KEY)
-        if not free.update(value=self._worker, until=DbNow() + timedelta(seconds=LEASE_SECONDS)):
+        if not self._is_free() or not self._take():
+            self._count_others(now)
             return False
         self._renew_at = now + LEASE_SECONDS / 3
         return True
 
-    def _is_over(self) -> bool:
-        return Meta.objects.filter(key=KEY, until__lte=DbNow()).exists()
+    def _is_free(self) -> bool:
+        """Look before taking: a look costs the database nothing, a write does."""
+        free = ExpressionWrapper(Q(value=self._worker) | Q(until__lte=DbNow()), output_field=BooleanField())
+        found = Meta.objects.filter(key=KEY).values_list(free, flat=True).first()
+        if found is None:
+            Meta.objects.using(database()).bulk_create([Meta(key=KEY, until=DbNow())], ignore_conflicts=True)
+        return found is not False
+
+    def _take(self) -> bool:
+        free = Meta.objects.filter(Q(value=self._worker) | Q(until__lte=DbNow()), key=KEY)
+        return bool(free.update(value=self._worker, until=DbNow() + timedelta(seconds=LEASE_SECONDS)))
+
+    def _count_others(self, now: float) -> None:
+        if now >= self._count_at:
+            self._count_at = now + COUNT_SECONDS
+            self._others = Worker.objects.filter(present()).count()

@@ -6,7 +6,8 @@ import logging
 import time
 from datetime import timedelta
 
-from django.db.models import Exists, OuterRef, Q
+from django.db import models
+from django.db.models import Exists, ExpressionWrapper, OuterRef, Q
 
 from .. import enqueue, moves, states
 from ..conf import LEASE_SECONDS
@@ -27,10 +28,11 @@ class Rescue:
 
     def __call__(self) -> int:
         """Declare dead workers lost and give their jobs back; return how many jobs."""
-        if self._too_many_look_dead():
+        dead_or_alive = list(looked_at())
+        dead = [worker for worker in dead_or_alive if worker.looks_dead]
+        if self._too_many(len(dead), len(dead_or_alive)):
             return 0
-        lost = list(looking_dead())
-        for worker in lost:
+        for worker in dead:
             if Worker.objects.filter(pk=worker.pk, alive_until__lte=DbNow()).update(lost_at=DbNow()):
                 logger.warning(
                     "worker %s is gone: no heartbeat for %g s; its jobs run elsewhere", worker, LEASE_SECONDS
@@ -51,15 +53,14 @@ class Rescue:
             enqueue.dispatch(moves.lose(held, cause="its worker is gone: no heartbeat"))
         return len(orphans)
 
-    def _too_many_look_dead(self) -> bool:
+    def _too_many(self, dead: int, everybody: int) -> bool:
         """When more than a third look dead, it may be the network: wait one lease more."""
-        dead, all_ = looking_dead().count(), Worker.objects.filter(present()).count()
-        if all_ <= FEW or dead * 3 <= all_:
+        if everybody <= FEW or dead * 3 <= everybody:
             self._waiting_since = 0.0
             return False
         if not self._waiting_since:
             self._waiting_since = time.monotonic()
-            logger.warning("%d of %d workers look dead at once; waiting %g s more", dead, all_, LEASE_SECONDS)
+            logger.warning("%d of %d workers look dead at once; waiting %g s more", dead, everybody, LEASE_SECONDS)
         return time.monotonic() - self._waiting_since < LEASE_SECONDS
 
 
@@ -68,5 +69,7 @@ def present() -> Q:
     return Q(stopped_at__isnull=True, lost_at__isnull=True)
 
 
-def looking_dead():
-    return Worker.objects.filter(present(), alive_until__lte=DbNow())
+def looked_at() -> models.QuerySet:
+    """Return all workers that should be alive, each with the judgement of the database's clock."""
+    looks_dead = ExpressionWrapper(Q(alive_until__lte=DbNow()), output_field=models.BooleanField())
+    return Worker.objects.filter(present()).annotate(looks_dead=looks_dead)

@@ -147,7 +147,7 @@ class Clerk:
         return SQLITE_IDLE_BEAT_SECONDS if idle_on_sqlite else BEAT_SECONDS
 
     def _is_busy(self) -> bool:
-        return any(next(area.entries(), None) for area in self._table.areas)
+        return not all(area.is_empty() for area in self._table.areas)
 
     def _write_beat(self, lease: float) -> None:
         alive = {

@@ -88,10 +88,16 @@ class Area:
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is held now."""
-        for index in range(self.capacity):
-            if self._memory[self._at(index) + _STAGE_OFFSET] != FREE:
+        for index, stage in enumerate(self._stages()):
+            if stage != FREE:
                 id, *rest, stage, cancelled = _ENTRY.unpack_from(self._memory, self._at(index))
                 yield Entry(index, UUID(bytes=id), *rest, stage, bool(cancelled))
+
+    def is_empty(self) -> bool:
+        return not any(self._stages())
+
+    def _stages(self) -> bytes:
+        return self._memory[self._at(0) + _STAGE_OFFSET : self._at(self.capacity) : _ENTRY.size]
 
     def _at(self, index: int) -> int:
         return self._offset + _HEADER.size + index * _ENTRY.size
