@@ -27,7 +27,7 @@ logger = logging.getLogger("django_jobs.scheduler")
 KEY = "chores"
 LEASE_SECONDS = 3.0
 TURN_SECONDS = 0.5  # between turns of the one who has the lease
-COUNT_SECONDS = 30.0  # between counts of the others
+COUNT_SECONDS = 120.0  # between counts of the others
 SHARE = 5.0  # looks at the lease a second, by all the others together
 
 
@@ -74,7 +74,9 @@ class Duties:
         now = time.monotonic()
         if now < self._renew_at:
             return True
-        if not self._is_free() or not self._take():
+        held = self._renew_at > 0.0
+        if not (held or self._is_free()) or not self._take():
+            self._renew_at = 0.0
             self._count_others(now)
             return False
         self._renew_at = now + LEASE_SECONDS / 3

@@ -38,8 +38,8 @@ from .slots import CLAIMED, STARTED, Entry, Table
 logger = logging.getLogger("django_jobs.worker")
 
 LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
-IDLE_LOOK_SECONDS = 10.0
-IDLE_SECONDS = 60.0  # beside work that is due: then something is wrong with this worker
+IDLE_LOOK_SECONDS = 30.0
+IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
 LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
 
 
@@ -250,7 +250,7 @@ class Clerk:
     # Idleness
 
     def _watch_idleness(self) -> None:
-        """End the worker when jobs are due and, for a minute, none was held: alive and silent helps nobody."""
+        """End the worker when jobs are due and, at several looks, none was held: alive and silent helps nobody."""
         now = time.monotonic()
         if now < self._idle_look_at:
             return

@@ -129,7 +129,7 @@ class Engine:
     def _turn(self) -> None:
         self._collect()
         self._record()
-        if self._must_check or time.monotonic() >= self._check_at + CHECK_SECONDS:
+        if self._must_check or (self._held and time.monotonic() >= self._check_at + CHECK_SECONDS):
             self._give_back_unknown()
         self._give_back_unstarted()
         self._watch_bodies()

@@ -332,7 +332,7 @@ class Supervisor:
             self._reporter.say("gave_up", f"gave up: {MOST_STILLBORN} children in a row died without a job")
             return GAVE_UP
         if self._idle_beside_work:
-            self._reporter.say("gave_up", "gave up: jobs are due, and for a minute none of them was started")
+            self._reporter.say("gave_up", "gave up: jobs are due, and for 90 s none of them was started")
             return GAVE_UP
         totals = self.totals()
         return 1 if self._options.burst and totals.failed + totals.lost else 0

@@ -36,6 +36,7 @@ class Found(NamedTuple):
     kind: str
     trace: list[str]  # the shortest way there, the last state at its end
     states: int
+    labels: frozenset[str]  # of the steps that were possible somewhere
 
     def __str__(self) -> str:
         story = "\n  ".join(self.trace)
@@ -51,14 +52,16 @@ def explore(machine: Machine, most: int = 5_000_000) -> Found:
     came_from: dict = {start: None}
     before: dict = {}  # what leads to a state without a fault
     ends: list = []
+    labels: set[str] = set()
     todo = deque([start])
     while todo:
         state = todo.popleft()
         if kind := machine.wrong(state):
-            return Found(kind, trace(came_from, state), len(came_from))
+            return Found(kind, trace(came_from, state), len(came_from), frozenset(labels))
         if machine.is_good_end(state):
             ends.append(state)
         for label, following, fault in machine.steps(state):
+            labels.add(label)
             if not fault:
                 before.setdefault(following, []).append(state)
             if following not in came_from:
@@ -69,15 +72,15 @@ def explore(machine: Machine, most: int = 5_000_000) -> Found:
     hopeful = backwards(ends, before)
     for state in came_from:  # in the order found: the first has the shortest way
         if state not in hopeful:
-            return Found(STUCK, trace(came_from, state), len(came_from))
-    return Found("", [], len(came_from))
+            return Found(STUCK, trace(came_from, state), len(came_from), frozenset(labels))
+    return Found("", [], len(came_from), frozenset(labels))
 
 
 def backwards(ends: list, before: dict) -> set:
     """Return all states from which one of the ends can be reached."""
     reached, todo = set(ends), deque(ends)
     while todo:
-        for state in before.get(todo.popleft(), ()):
+        for state in before.pop(todo.popleft(), ()):
             if state not in reached:
                 reached.add(state)
                 todo.append(state)

@@ -163,6 +163,24 @@ class State(NamedTuple):
     failed: int = 0  # bodies
     wrong: str = ""
 
+    def __str__(self) -> str:
+        return told(self)
+
+
+def told(one: tuple) -> str:
+    """Return what differs from the defaults."""
+    values = one._asdict() | {"budget": None}
+    shown = {name: value for name, value in values.items() if value != one._field_defaults.get(name)}
+    return ", ".join(f"{name}: {_told_value(value)}" for name, value in shown.items())
+
+
+def _told_value(value) -> str:
+    if hasattr(value, "_fields"):
+        return f"({told(value)})"
+    if isinstance(value, tuple):
+        return f"({'; '.join(map(_told_value, value))})"
+    return str(value)
+
 
 def put(items: tuple, index: int, item) -> tuple:
     return (*items[:index], item, *items[index + 1 :])
@@ -177,6 +195,8 @@ def taker_of(state: State, i: int) -> int:
 
 
 def change(state: State, i: int, /, **values) -> State:
+    if values.get("doing") in (IDLE, TAKEN):
+        values["claim"] = 0  # it holds nothing: no need to tell such states apart
     return state._replace(workers=put(state.workers, i, state.workers[i]._replace(**values)))
 
 
@@ -587,9 +607,8 @@ class Protocol:
     def _child_dies(self, s: State, i: int, w: Worker) -> Iterator[Step]:
         """The supervisor starts another; shared memory tells whether the body had begun."""
         stage = "started" if w.doing in STARTED else "not started"
-        fresh = {"doing": IDLE, "claim": 0, "child": 1, "must_check": False, "doubtful": False, "epoch": WIPED}
-        died = change(s, i, dead=(stage, w.claim if w.doing in HOLDING else 0), **fresh)
-        died = change(died, i, epoch=s.database_epoch)
+        fresh = {"doing": IDLE, "child": 1, "must_check": False, "doubtful": False, "epoch": s.database_epoch}
+        died = change(s, i, dead=(stage, w.claim), **fresh)
         yield Step(f"w{i}'s child dies", died, True)
         if s.budget.late and w.doing == IDLE and w.lease:
             yield Step(
