@@ -37,8 +37,9 @@ def save(jobs: Sequence[Job]) -> None:
             stack.enter_context(wrapped("enqueue", job))
         insert(alias, jobs)
     failpoints.hit("after_insert")
+    blocks = connections[alias].atomic_blocks
     for job in jobs:
-        job.remember_transaction(connections[alias])
+        job._enqueued_in = blocks[0] if blocks else None
         signals.job_enqueued.send_robust(type(job), job=job)
     dispatch([Moved(job.pk, job.queue_name, job.priority) for job in jobs if job.state == states.QUEUED])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from io import StringIO
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from django_jobs import states
-from django_jobs.models import Job, Queue, Schedule
+from django_jobs.models import Job, Queue, Schedule, Worker, db_now
 from tests.app import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -115,3 +117,77 @@ def test_rebuild_without_redis_says_so(settings):
 
     with pytest.raises(CommandError, match="CACHE is None"):
         jobs("rebuild")
+
+
+def alive(**values) -> Worker:
+    return Worker.objects.create(
+        id=uuid4(), host="web-1", pid=1, alive_until=db_now() + timedelta(hours=1), queues=["default"], **values
+    )
+
+
+def reasons(job: Job) -> str:
+    return " | ".join(jobs("explain", str(job.pk))["because"])
+
+
+def test_health_is_good_when_nothing_is_due(redis_clean):
+    assert jobs("health") == {"healthy": True, "problems": []}
+
+
+def test_health_names_a_queue_that_nobody_listens_to(redis_clean):
+    alive()
+    tasks.add.using(queue_name="mail").enqueue(1, 1)
+    out = StringIO()
+
+    with pytest.raises(SystemExit) as ended:
+        call_command("jobs", "health", "--json", stdout=out)
+
+    assert ended.value.code == 1
+    assert 'no worker listens to "mail"' in json.loads(out.getvalue())["problems"][0]
+
+
+def test_health_names_a_queue_in_which_nothing_moves(redis_clean):
+    alive()
+    job = tasks.add.enqueue(1, 1)
+    Job.objects.filter(pk=job.pk).update(enqueued_at=db_now() - timedelta(minutes=5))
+
+    with pytest.raises(SystemExit):
+        jobs("health")
+
+
+def test_health_says_that_redis_is_away(settings):
+    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}}
+    out = StringIO()
+
+    with pytest.raises(SystemExit):
+        call_command("jobs", "health", stdout=out)
+
+    assert "Redis at 127.0.0.1:1/0 does not answer" in out.getvalue()
+
+
+def test_explain_tells_why_a_job_is_not_running(redis_clean):
+    Queue.objects.create(name="mail", paused_at=db_now(), paused_by="ann", reason="the provider is down")
+    first = tasks.add.using(queue_name="mail").enqueue(1, 1)
+    job = tasks.add.using(queue_name="mail").enqueue(1, 1)
+
+    told = reasons(job)
+
+    assert "1 jobs of its queue stand before it" in told
+    assert 'queue "mail" is paused' in told and "by ann: the provider is down" in told
+    assert 'no worker that is alive listens to "mail"' in told
+    assert "stand before it" not in reasons(first)
+
+
+def test_explain_tells_until_when_a_job_waits_and_what_is_unknown(redis_clean):
+    alive()
+    job = tasks.add.using(run_after=timedelta(hours=2)).enqueue(1, 1)
+    Job.objects.update(task_path="shop.tasks.of_tomorrow")
+
+    told = reasons(job)
+
+    assert "in 1 h 59 min" in told or "in 2 h" in told
+    assert "the task shop.tasks.of_tomorrow is not known here" in told
+
+
+def test_explain_of_a_job_that_nobody_has_is_refused():
+    with pytest.raises(CommandError, match="no job has the id"):
+        jobs("explain", str(uuid4()))

@@ -16,6 +16,8 @@ from ..models import Job, Queue, Schedule, Worker, database, db_now
 from ..scheduler import epoch, pauses
 from ..scheduler.prune import prune, tidy
 from ..scheduler.rescue import present
+from .health import explanation
+from .health import problems as health_problems
 
 CHUNK = 1000  # jobs of one transaction
 MOST_COUNTED = 10_000  # of each state: a COUNT over millions of rows would take minutes
@@ -90,6 +92,17 @@ def schedules(options: Options) -> dict[str, Any]:
     }
 
 
+def health(options: Options) -> dict[str, Any]:
+    """Say whether work that is due is being done; exit code 1 when not."""
+    found = health_problems()
+    return {"healthy": not found, "problems": found}
+
+
+def explain(options: Options) -> dict[str, Any]:
+    """Say why a job is not running."""
+    return explanation(options["id"])
+
+
 VERBS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "status": status,
     "retry": retry,
@@ -99,6 +112,8 @@ VERBS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "resume": resume,
     "rebuild": rebuild,
     "schedules": schedules,
+    "health": health,
+    "explain": explain,
 }
 
 

@@ -151,11 +151,7 @@ class Job(models.Model):
         """How long the last attempt ran, or None before its end."""
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
 
-    _enqueued_in: Any = None  # the outermost atomic() block around the enqueueing
-
-    def remember_transaction(self, connection: Any) -> None:
-        """Note in which transaction the job is enqueued, since nobody may wait for it in there."""
-        self._enqueued_in = connection.atomic_blocks[0] if connection.atomic_blocks else None
+    _enqueued_in: Any = None  # the outermost atomic() block around the enqueueing: nobody may wait in there
 
     def refresh(self) -> None:
         """Read the row again. Raises Job.DoesNotExist once it is deleted."""

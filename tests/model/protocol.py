@@ -62,6 +62,7 @@ class Parts:
     epoch: bool = True
     # These the code lacks, see GAPS.
     dead_children_are_swept: bool = True
+    idle_checks_itself_after_errors: bool = True
     way_back_to_queued_raises_claim: bool = True
     unfit_is_kept_until_postponed: bool = True
     atomic_is_recorded_by_its_commit: bool = True
@@ -73,6 +74,7 @@ class Parts:
 GAPS = frozenset(
     {
         "dead_children_are_swept",
+        "idle_checks_itself_after_errors",
         "way_back_to_queued_raises_claim",
         "unfit_is_kept_until_postponed",
         "atomic_is_recorded_by_its_commit",
@@ -101,10 +103,13 @@ class Budget(NamedTuple):
     take_lost: int = 0  # replies
     push_lost: int = 0
     claim_lost: int = 0
+    claim_cut: int = 0  # its connection is cut; it commits later
     record_lost: int = 0
     release_lost: int = 0
     claim_refused: int = 0
-    late: int = 0  # a dead child's last request is done after its death
+    late_take: int = 0  # a dead child's last request is done after its death
+    late_claim: int = 0
+    drag: int = 0  # the body before it lasts
     unfit: int = 0  # the worker does not know the task
     postpone_fails: int = 0
     commit_fails: int = 0  # of an atomic body
@@ -155,12 +160,11 @@ class State(NamedTuple):
     redis_epoch: int = 0
     database_epoch: int = 0
     copy: tuple | None = None  # an older Redis
-    late: tuple[str, int] | None = None  # a request on its way, and the dead taker
+    late: tuple[str, int] | None = None  # a request on its way, and its taker
     workers: tuple[Worker, Worker] = (Worker(), Worker())
     starts: int = 0
     begun: frozenset[int] = frozenset()  # claims whose body has begun
     written: frozenset[int] = frozenset()  # claims whose outcome is recorded
-    failed: int = 0  # bodies
     wrong: str = ""
 
     def __str__(self) -> str:
@@ -285,8 +289,6 @@ class Protocol:
             return state.wrong
         if state.starts > row.attempt:
             return "MORE STARTS THAN ATTEMPTS"
-        if row.failures > state.failed:
-            return "A FAILURE COUNTED TWICE"
         if row.state == SUCCEEDED and not state.starts:
             return "SUCCEEDED WITHOUT A START"
         return ""
@@ -341,7 +343,7 @@ class Protocol:
         if s.budget.requeue and s.row.state in states.REQUEUE.sources:
             values = {"failures": 0, "losses": 0, "cancel": False, "claim": self._fenced_off(s.row)}
             requeued = set_row(spend(s, "requeue"), state=QUEUED, taker=None, **values)
-            yield Step("a person retries the job", requeued._replace(pushing=True, failed=0), True)
+            yield Step("a person retries the job", requeued._replace(pushing=True), True)
         if s.budget.cancel and s.row.state in states.CANCEL.sources:
             yield Step("a person cancels", set_row(spend(s, "cancel"), state=states.CANCELLED), True)
         if s.budget.cancel and s.row.state == RUNNING and not s.row.cancel:
@@ -371,19 +373,19 @@ class Protocol:
             yield Step("the lane vanishes", spend(s, "damage")._replace(lane=0), True)
 
     def _late(self, s: State) -> Iterator[Step]:
-        """What a dead child asked for last is done now."""
+        """What somebody has asked for who has died, or has given up waiting, is done now."""
         if s.late is None:
             return
         request, taker = s.late
         done = s._replace(late=None)
         if request == "take" and s.redis:
-            yield Step("the dead child's take arrives", take(done, taker), False)
+            yield Step("the late take arrives", take(done, taker), False)
         if request == "claim":
             row = s.row
             if row.state in states.CLAIM.sources:
                 values = {"state": RUNNING, "claim": row.claim + 1, "attempt": row.attempt + 1}
                 done = set_row(done, taker=taker, **values)
-            yield Step("the dead child's claim commits", done, False)
+            yield Step("the late claim commits", done, False)
 
     # A child: worker/source.py, worker/engine.py, worker/recorder.py
 
@@ -406,12 +408,13 @@ class Protocol:
                 yield from self._record(s, i, w)
 
     def _check_itself(self, s: State, i: int, w: Worker) -> Iterator[Step]:
-        """Engine._give_back_unknown: every ten seconds, and after each error of the database."""
+        """Engine._give_back_unknown: after each error of the database, and every ten seconds."""
         if not self._parts.self_check:
             return
         mine = is_run_by(s, taker_of(s, i))
         unknown = mine and not (w.doing in HOLDING and w.claim == s.row.claim)
-        if unknown or w.must_check:
+        regularly = w.doing in HOLDING or self._parts.idle_checks_itself_after_errors
+        if w.must_check or (unknown and regularly):
             checked = change(s, i, must_check=False)
             yield Step(f"w{i} checks itself", release(checked, s.row.claim) if unknown else checked, False)
 
@@ -459,6 +462,10 @@ class Protocol:
             if s.budget.claim_lost:
                 lost = change(spend(claimed, "claim_lost"), i, doing=IDLE, must_check=True)
                 yield Step(f"w{i} claims, reply lost", lost, True)
+            if s.budget.claim_cut:
+                cut = change(spend(s, "claim_cut"), i, doing=IDLE, must_check=True)
+                cut = cut._replace(late=("claim", taker_of(s, i)))
+                yield Step(f"w{i} claims, the connection is cut", cut, True)
         if s.budget.claim_refused:
             refused = change(spend(s, "claim_refused"), i, doing=IDLE, must_check=True)
             yield Step(f"w{i} claims, refused", refused, True)
@@ -475,6 +482,9 @@ class Protocol:
                 yield Step(f"w{i} may start", change(s, i, doing=CLEARED), False)
             else:
                 yield Step(f"w{i} may not start", change(s, i, doing=RETURNED), False)
+            if s.budget.drag:
+                dragged = change(spend(s, "drag"), i, doing=RETURNED)
+                yield Step(f"w{i} gives back what waits behind a long body", dragged, False)
             if s.budget.unfit:
                 yield from self._postpone(spend(s, "unfit"), i, w)
         else:
@@ -507,7 +517,7 @@ class Protocol:
     def _end(self, s: State, i: int) -> Iterator[Step]:
         """The body returns, raises, or is atomic and commits its outcome with its effects (executor.attempt)."""
         yield Step(f"w{i}'s body returns", change(s, i, doing=WELL), False)
-        bad = change(s._replace(failed=s.failed + 1), i, doing=BADLY)
+        bad = change(s, i, doing=BADLY)
         if s.budget.body_fails:
             yield Step(f"w{i}'s body raises", spend(bad, "body_fails"), False)
         if s.budget.commit_fails:
@@ -549,7 +559,9 @@ class Protocol:
         return is_held(s, claim, sources)
 
     def _write_outcome(self, s: State, w: Worker) -> State:
-        wrong = "WRITTEN BY ANOTHER" if s.row.claim != w.claim else ""
+        wrong = "WRITTEN TWICE" if w.claim in s.written else ""
+        if s.row.claim != w.claim:
+            wrong = "WRITTEN BY ANOTHER"
         s = s._replace(wrong=wrong, written=s.written | {w.claim})
         if w.doing == WELL:
             return set_row(s, state=SUCCEEDED)
@@ -610,12 +622,11 @@ class Protocol:
         fresh = {"doing": IDLE, "child": 1, "must_check": False, "doubtful": False, "epoch": s.database_epoch}
         died = change(s, i, dead=(stage, w.claim), **fresh)
         yield Step(f"w{i}'s child dies", died, True)
-        if s.budget.late and w.doing == IDLE and w.lease:
-            yield Step(
-                f"w{i}'s child dies, a take on its way", spend(died, "late")._replace(late=("take", 2 * i)), True
-            )
-        if s.budget.late and w.doing == TAKEN and s.row is not None:
-            late = spend(died, "late")._replace(late=("claim", 2 * i))
+        if s.budget.late_take and w.doing == IDLE and w.lease:
+            late = spend(died, "late_take")._replace(late=("take", 2 * i))
+            yield Step(f"w{i}'s child dies, a take on its way", late, True)
+        if s.budget.late_claim and w.doing == TAKEN and s.row is not None:
+            late = spend(died, "late_claim")._replace(late=("claim", 2 * i))
             yield Step(f"w{i}'s child dies, a claim on its way", late, True)
 
     # Chores: scheduler/

@@ -20,33 +20,39 @@ from .protocol import GAPS, Budget, Parts, Protocol
 pytestmark = pytest.mark.once
 DEEP = os.environ.get("DJANGO_JOBS_MODEL") == "deep"
 
+WHOLE = Parts()
 SCENARIOS = {
-    "the client dies": Budget(rollback=1, pusher_dies=1, push_lost=1, body_fails=1),
+    "the client dies": Budget(rollback=1, pusher_dies=1, push_lost=1, body_fails=1, drag=1),
     "deaths": Budget(worker_dies=1, child_dies=1, body_fails=1, pusher_dies=1),
     "a frozen worker": Budget(pause=1, body_fails=1, release_lost=1, worker_dies=1),
-    "a frozen worker, replies lost": Budget(pause=1, record_lost=1, claim_lost=1),
+    "a frozen worker, replies lost": Budget(pause=1, record_lost=1, claim_lost=1, body_fails=1),
     "replies lost": Budget(take_lost=1, claim_lost=1, record_lost=1, claim_refused=1, body_fails=1),
-    "a dead child's last claim": Budget(child_dies=1, late=1, claim_lost=1),
-    "a dead child's taken ids": Budget(child_dies=1, late=1, clerk_dies=1, redis_away=1),
+    "a claim commits late": Budget(claim_cut=1, pause=1),
+    "a dead child's last claim": Budget(child_dies=1, late_claim=1, claim_lost=1, body_fails=1),
+    "a dead child's taken ids": Budget(child_dies=1, late_take=1, clerk_dies=1, redis_away=1),
     "Redis is wiped": Budget(wipe=1, redis_away=1, worker_dies=1, take_lost=1),
     "Redis fails over": Budget(snapshot=1, epoch_changes=1),
     "Redis fails over, a child dies": Budget(snapshot=1, child_dies=1),
-    "Redis fails over, a worker dies": Budget(snapshot=1, worker_dies=1),
-    "Redis is damaged": Budget(damage=1, wipe=1, body_fails=1, pusher_dies=1),
-    "one worker does not see Redis": Budget(blind=1, redis_away=1, body_fails=1),
+    "Redis fails over, a worker dies": Budget(snapshot=1, worker_dies=1, pause=1),
+    "Redis is damaged": Budget(damage=1, wipe=1, pause=1),
+    "one worker does not see Redis": Budget(blind=1, redis_away=1, body_fails=1, worker_dies=1),
     "a deploy": Budget(unfit=2, postpone_fails=1, cancel=1),
     "atomic bodies": Budget(commit_fails=1, row_locked=1, record_lost=1, child_dies=1),
     "people": Budget(requeue=1, cancel=1, record_lost=1, body_fails=1),
 }
 DEEP_SCENARIOS = {
-    "deaths": Budget(worker_dies=1, child_dies=2, body_fails=1, pusher_dies=1, claim_lost=1),
-    "frozen workers": Budget(pause=2, body_fails=1, record_lost=1),
+    "deaths": Budget(worker_dies=1, child_dies=1, body_fails=1, pusher_dies=1, claim_lost=1, drag=1),
+    "a claim commits late": Budget(claim_cut=1, pause=1, child_dies=1, body_fails=1),
+    "frozen workers": Budget(pause=2, record_lost=1),
+    "a frozen worker, and a slow one": Budget(pause=1, drag=2, release_lost=1, worker_dies=1),
     "a frozen worker and a dead one": Budget(pause=1, worker_dies=1, body_fails=1, release_lost=1, pusher_dies=1),
     "replies lost": Budget(take_lost=2, claim_lost=2, record_lost=1, claim_refused=1, body_fails=1, pusher_dies=1),
-    "a dead child's last requests": Budget(child_dies=1, late=1, clerk_dies=1, redis_away=1, body_fails=1),
+    "a dead child's last requests": Budget(
+        child_dies=1, late_take=1, late_claim=1, clerk_dies=1, redis_away=1, body_fails=1
+    ),
     "Redis is wiped": Budget(wipe=2, redis_away=1, worker_dies=1, take_lost=1, body_fails=1),
     "Redis fails over": Budget(snapshot=1, epoch_changes=1, child_dies=1),
-    "Redis fails over, a worker is frozen": Budget(snapshot=1, pause=1, worker_dies=1),
+    "Redis fails over, a worker is frozen": Budget(snapshot=1, pause=1, worker_dies=1, body_fails=1),
     "Redis is damaged": Budget(damage=1, wipe=1, blind=1, pause=1),
     "atomic bodies": Budget(commit_fails=1, row_locked=1, body_fails=1, record_lost=1, child_dies=1),
     "people": Budget(requeue=1, cancel=1, record_lost=1, body_fails=1, pause=1),
@@ -57,7 +63,7 @@ ESSENTIAL = {
     "claim_needs_row": (Budget(rollback=1), "RUN BEFORE THE COMMIT, OR AFTER A ROLLBACK"),
     "claim_is_compare_and_set": (Budget(blind=1), "STARTED TWICE FOR ONE CLAIM"),
     "outcome_is_fenced": (Budget(pause=1), "WRITTEN BY ANOTHER"),
-    "outcome_only_while_held": (Budget(body_fails=1, record_lost=1), "A FAILURE COUNTED TWICE"),
+    "outcome_only_while_held": (Budget(body_fails=1, record_lost=1), "WRITTEN TWICE"),
     "lost_attempts_count": (Budget(child_dies=1), "MORE STARTS THAN ATTEMPTS"),
     "body_asks_for_lease": (Budget(pause=1), "BEGUN ON A LOST CLAIM"),
     "reconcile": (Budget(pusher_dies=1), STUCK),
@@ -66,8 +72,9 @@ ESSENTIAL = {
     "settle": (Budget(child_dies=1), STUCK),
     "self_check": (Budget(claim_lost=1), STUCK),
     "free_takers": (Budget(worker_dies=1), STUCK),
-    "dead_children_are_swept": (Budget(child_dies=1, late=1), STUCK),
-    "way_back_to_queued_raises_claim": (Budget(body_fails=1, record_lost=1), "A FAILURE COUNTED TWICE"),
+    "dead_children_are_swept": (Budget(child_dies=1, late_claim=1), STUCK),
+    "idle_checks_itself_after_errors": (Budget(claim_cut=1), STUCK),
+    "way_back_to_queued_raises_claim": (Budget(body_fails=1, record_lost=1), "WRITTEN TWICE"),
     "unfit_is_kept_until_postponed": (Budget(unfit=1, postpone_fails=1), STUCK),
     "atomic_is_recorded_by_its_commit": (Budget(commit_fails=1), "MORE STARTS THAN ATTEMPTS"),
     "atomic_waits_for_the_row": (Budget(row_locked=1), "MORE STARTS THAN ATTEMPTS"),
@@ -76,7 +83,7 @@ ESSENTIAL = {
 # These spare the wait for a sweep: with the sweeps running nothing is wrong without them.
 QUICK = {
     "forget_before_record": Budget(body_fails=1),
-    "forget_before_release": Budget(pause=1),
+    "forget_before_release": Budget(drag=1),
     "forget_what_was_not_claimed": Budget(blind=1, body_fails=1),
     "give_back_after_doubt": Budget(take_lost=1),
     "return_taken": Budget(child_dies=1),
@@ -84,6 +91,7 @@ QUICK = {
 WITHOUT_SWEEPS = Parts(reconcile=False, audit=False, dead_children_are_swept=False)
 # Ways to the same gaps that need other faults.
 GAP_WAYS = {
+    "a take arrives after the death": ("dead_children_are_swept", Budget(child_dies=1, late_take=1)),
     "the clerk dies with it": ("dead_children_are_swept", Budget(child_dies=1, redis_away=1, clerk_dies=1)),
     "failover to a copy of the same epoch": ("dead_children_are_swept", Budget(child_dies=1, snapshot=1)),
     "a retry by a person is eaten": ("way_back_to_queued_raises_claim", Budget(requeue=1, record_lost=1)),
@@ -91,11 +99,11 @@ GAP_WAYS = {
 
 
 @cache
-def run(budget: Budget, parts: Parts = Parts(), faulty: tuple[int, ...] = (0,)) -> Found:
+def run(budget: Budget, parts: Parts = WHOLE, faulty: tuple[int, ...] = (0,)) -> Found:
     return explore(Protocol(budget, parts, faulty))
 
 
-def without(part: str, parts: Parts = Parts()) -> Parts:
+def without(part: str, parts: Parts = WHOLE) -> Parts:
     return replace(parts, **{part: False})
 
 
@@ -128,7 +136,7 @@ def test_without_an_essential_part_the_protocol_breaks(part):
 def mutant(part: str) -> Parts:
     """Return the protocol without a part, and what would hide that."""
     if part == "claim_needs_row":
-        return replace(Parts(), claim_needs_row=False, push_after_commit=False)
+        return replace(WHOLE, claim_needs_row=False, push_after_commit=False)
     return without(part)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,8 @@ class Command(BaseCommand):
                 add_choice(sub)
             if name in ("pause", "resume"):
                 sub.add_argument("queues", nargs="+", metavar="queue", help="Names of queues.")
+            if name == "explain":
+                sub.add_argument("id", type=UUID, help="Id of a job.")
             if name == "pause":
                 sub.add_argument("--reason", default="", help="Shown in the admin.")
 
@@ -39,9 +42,11 @@ class Command(BaseCommand):
         told = VERBS[verb](options)
         if options["json"]:
             self.stdout.write(json.dumps(told, default=str))
-            return
-        for name, value in told.items():
-            self.stdout.write(f"{name}: {in_words(value)}")
+        else:
+            for name, value in told.items():
+                self.stdout.write(f"{name}: {in_words(value)}")
+        if told.get("healthy") is False:
+            sys.exit(1)
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
