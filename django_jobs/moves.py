@@ -218,12 +218,21 @@ def note_progress(held: Iterable[tuple[Held, str]]) -> None:
         Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING).update(progress=EncodedText(progress))
 
 
-def held_by(worker: UUID, slot: int | None = None) -> list[Held]:
-    """Return what the database says that a worker, or one of its children, is running."""
-    jobs = Job.objects.filter(worker=worker, state=states.RUNNING)
-    if slot is not None:
-        jobs = jobs.filter(slot=slot)
-    return [Held(*row) for row in jobs.values_list("pk", "claim")]
+def held_by(worker: UUID, slot: int) -> list[Held]:
+    """Return what the database says that a child of a worker is running."""
+    return [one for one, its_slot in held_by_slot(worker) if its_slot == slot]
+
+
+def held_by_slot(worker: UUID) -> list[tuple[Held, int]]:
+    """Return what the database says that a worker is running, each with the number of its child."""
+    rows = Job.objects.filter(worker=worker, state=states.RUNNING).values_list("pk", "claim", "slot")
+    return [(Held(id, claim), slot) for id, claim, slot in rows]
+
+
+def lock_held(one: Held) -> bool:
+    """Lock a job's row, waiting for whoever has it locked, and say whether the claim is still the one given."""
+    job = Job.objects.filter(pk=one.id, claim=one.claim, state__in=states.HELD).select_for_update()
+    return bool(job.values_list("pk", flat=True)[:1])
 
 
 def still_held(held: Iterable[Held]) -> set[UUID]:
@@ -276,7 +285,8 @@ def lose(held: Iterable[Held], *, cause: str) -> list[Moved]:
 
 def promote(limit: int = CHUNK) -> list[Moved]:
     """Queue scheduled and retrying jobs whose time has come, those that wait longest first."""
-    return _move(states.PROMOTE, Job.objects.filter(run_after__lte=DbNow()).order_by("run_after"), limit=limit)
+    due = Job.objects.filter(run_after__lte=DbNow()).order_by("run_after")
+    return _move(states.PROMOTE, due, limit=limit, claim=F("claim") + 1)  # an old outcome must not count twice
 
 
 def expire(limit: int = CHUNK) -> list[Moved]:
@@ -300,6 +310,7 @@ def requeue(jobs: models.QuerySet) -> list[Moved]:
     return _move(
         states.REQUEUE,
         jobs,
+        claim=F("claim") + 1,  # an outcome sent twice must not end it again
         reason="",
         last_error="",
         failures=0,

@@ -67,7 +67,7 @@ class Child:
         interrupter = Interrupter()
         inbox = self.engine.inbox
         while (work := inbox.get()) is not None:
-            if not self.engine.may_start():
+            if not self.engine.may_start(work):
                 self.engine.returned(work)
                 continue
             self.engine.finished(work, execute(work, interrupter))
@@ -96,7 +96,7 @@ class AsyncBodies:
         inbox = self._engine.async_inbox
         while inbox:
             work = inbox.popleft()
-            if self._engine.may_start():
+            if self._engine.may_start(work):
                 work.coroutine = self._loop.create_task(self._run(work), context=hygiene.fresh_context())
             else:
                 self._engine.returned(work)

@@ -38,6 +38,9 @@ from .slots import CLAIMED, STARTED, Entry, Table
 logger = logging.getLogger("django_jobs.worker")
 
 LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
+WARY_SECONDS = 60.0  # after a death or an error, in which what was sent before it may still take effect
+SWEEP_SECONDS = 5.0
+IDLE_SWEEP_SECONDS = 60.0
 IDLE_LOOK_SECONDS = 30.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
 LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
@@ -84,6 +87,8 @@ class Clerk:
         self._noted: set[tuple[UUID, int]] = set()
         self._broker: Broker | None = None
         self._lease = LEASE_SECONDS
+        self._wary_until = 0.0
+        self._sweep_at = time.monotonic() + IDLE_SWEEP_SECONDS
         self.found_idleness = False
         self._idle_look_at = time.monotonic() + IDLE_LOOK_SECONDS
         self._idle_since = time.monotonic()
@@ -119,6 +124,7 @@ class Clerk:
                 outcomes = self.settle(self._deaths[0])
                 on_settled(self._deaths.pop(0), outcomes)
             self._return_taken()
+            self._sweep()
             self._watch_long_bodies()
             self._watch_idleness()
             self._do_chores()
@@ -157,7 +163,11 @@ class Clerk:
             "stopped_at": None,
         }
         info = {"busy": sum(1 for area in self._table.areas for entry in area.entries() if entry.stage == STARTED)}
-        if not Worker.objects.filter(pk=self._options.id).update(**alive, info=info):
+        me = Worker.objects.filter(pk=self._options.id)
+        if me.filter(alive_until__gt=DbNow(), lost_at__isnull=True).update(**alive, info=info):
+            return
+        self._table.note_lapse()  # we may have been taken for dead: what is claimed and not started may be another's
+        if not me.update(**alive, info=info):
             options = self._options
             Worker(
                 id=options.id,
@@ -195,11 +205,16 @@ class Clerk:
             else:
                 again += moves.lose(_held(started), cause=death.cause)
             again += moves.release(moves.held_by(self._options.id, death.child))  # what never started
+        self._be_wary()
         self._parted.add(self._options.taker(death.child))
         self._return_taken()
         enqueue.dispatch(again)
         self._reporter.finished([(outcome.job, outcome) for outcome in timeouts])
         return timeouts
+
+    def _be_wary(self) -> None:
+        now = time.monotonic()
+        self._wary_until, self._sweep_at = now + WARY_SECONDS, min(self._sweep_at, now + SWEEP_SECONDS)
 
     def _return_taken(self) -> None:
         """Put back in Redis what dead children had taken; if Redis is away, later."""
@@ -214,6 +229,32 @@ class Clerk:
         except AWAY as error:
             self._broker = None
             logger.debug("Redis is away (%s); what dead children took is put back later", error)
+
+    def _sweep(self) -> None:
+        """Free what dead children got after they were settled: a claim or a take may have been on its way."""
+        now = time.monotonic()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + (SWEEP_SECONDS if now < self._wary_until else IDLE_SWEEP_SECONDS)
+        held = moves.held_by_slot(self._options.id)
+        takers = self._own_takers()
+        children = {area.header().child for area in self._table.areas}  # after the rows: claims come after births
+        late = [one for one, slot in held if slot not in children]
+        self._parted |= {taker for taker in takers if int(taker.rpartition(":")[2]) not in children}
+        self._return_taken()
+        if late:
+            logger.warning("%d jobs were claimed by a child that is dead; they are given back", len(late))
+            enqueue.dispatch(moves.release(late))
+
+    def _own_takers(self) -> list[str]:
+        if not broker.is_used():
+            return []
+        try:
+            self._broker = self._broker or broker.for_worker()
+            return [taker for taker in self._broker.takers() if taker.startswith(f"{self._options.id.hex}:")]
+        except AWAY:
+            self._broker = None
+            return []
 
     def _record_timeout(self, entry: Entry) -> Outcome | None:
         job = Job.objects.filter(pk=entry.id, claim=entry.claim).first()
@@ -255,7 +296,7 @@ class Clerk:
         if now < self._idle_look_at:
             return
         self._idle_look_at = now + IDLE_LOOK_SECONDS
-        done = sum(sum(area.header()[1:]) for area in self._table.areas)
+        done = sum(sum(area.header().counts) for area in self._table.areas)
         idle = done == self._done and not self._is_busy() and moves.is_work_waiting(self._options.queues)
         self._done = done
         if not idle:
@@ -277,6 +318,7 @@ class Clerk:
             logger.warning("the database does not answer the clerk (%s)", one_line(error))
         connections[database()].close()
         self._steady_since = time.monotonic()
+        self._be_wary()
         self._pause = min(self._pause * 2 or 0.1, LONGEST_PAUSE)
         return self._pause
 

@@ -38,6 +38,7 @@ logger = logging.getLogger("django_jobs.worker")
 TICK = 0.25  # seconds between looks at deadlines while bodies run
 AHEAD_SECONDS = 0.1  # of work that is claimed before it can start
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
+WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
 PROGRESS_SECONDS = 1.0
 LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
@@ -81,7 +82,9 @@ class Engine:
         self._failing_pause = 0.0
         self._progress_at = self._check_at = time.monotonic()
         self._must_check = False
-        self._header = Header()
+        self._wary_until = 0.0
+        self._lapse = table.lapse()
+        self._header = Header(child=number)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -98,8 +101,9 @@ class Engine:
         self.end = self.end or end
         self.poke()
 
-    def may_start(self) -> bool:
-        return self._table.is_alive()
+    def may_start(self, work: Work | None = None) -> bool:
+        """Say whether a body may be started: the others take this worker for alive, and did so since the claim."""
+        return self._table.is_alive() and (work is None or work.lapse == self._table.lapse())
 
     def finished(self, work: Work, outcome: Outcome) -> None:
         work.outcome = outcome
@@ -129,13 +133,17 @@ class Engine:
     def _turn(self) -> None:
         self._collect()
         self._record()
-        if self._must_check or (self._held and time.monotonic() >= self._check_at + CHECK_SECONDS):
+        if self._must_check or (self._is_wary() and time.monotonic() >= self._check_at + CHECK_SECONDS):
             self._give_back_unknown()
         self._give_back_unstarted()
         self._watch_bodies()
         self._note_progress()
         if not self._fetch():
             self._wait()
+
+    def _is_wary(self) -> bool:
+        """Say whether the database may believe that we run what we do not: an idle child need not ask."""
+        return bool(self._held) or time.monotonic() < self._wary_until
 
     def _collect(self) -> None:
         while self._outbox:
@@ -201,6 +209,7 @@ class Engine:
         unknown = [one for one in claimed if one.id not in self._held or self._held[one.id].job.claim != one.claim]
         if unknown:
             logger.warning("%d jobs are claimed for us that we do not hold; they are given back", len(unknown))
+            self._source.forget()
             enqueue.dispatch(moves.release(unknown))
         self._must_check, self._check_at = False, time.monotonic()
 
@@ -283,6 +292,7 @@ class Engine:
 
     def _claim(self, ids: list[UUID], *, alone: bool = False) -> list[Job]:
         self._must_check = True  # until the reply is here
+        self._lapse = self._table.lapse()
         jobs = moves.claim(ids, worker=self._options.id, slot=self._number, alone=alone)
         self._must_check = False
         failpoints.hit("after_claim")
@@ -302,23 +312,33 @@ class Engine:
         """Hand jobs to the bodies; give back those that this worker cannot run."""
         works = [self._hold(job) for job in jobs]
         for work, error in works:
-            if error is not None:
-                self._postpone(work, error)
-            elif work.task.is_async:
-                self._async_share = 0.9 * self._async_share + 0.1
-                self.async_inbox.append(work)
-            else:
-                self._async_share *= 0.9
-                self.inbox.put(work)
+            if error is None:
+                self._hand_over(work)
         if self.async_inbox:
             self._bodies()
+        unfit = deque((work, error) for work, error in works if error is not None)
+        try:
+            while unfit:
+                self._postpone(*unfit[0])
+                unfit.popleft()
+        except DatabaseAway:
+            self._returned.extend(work for work, _ in unfit)
+            raise
+
+    def _hand_over(self, work: Work) -> None:
+        if work.task.is_async:
+            self._async_share = 0.9 * self._async_share + 0.1
+            self.async_inbox.append(work)
+        else:
+            self._async_share *= 0.9
+            self.inbox.put(work)
 
     def _hold(self, job: Job) -> tuple[Work, Exception | None]:
         """Enter a job in the table; say what keeps this worker from running it, if anything does."""
         index = self._free.pop()
         self._area.claim(index, job.id, job.claim)
         context = TaskContext(job, is_cancelled=lambda: self._area.is_cancelled(index))
-        work = Work(job=job, task=None, context=context, area=self._area, index=index)
+        work = Work(job=job, task=None, context=context, area=self._area, index=index, lapse=self._lapse)
         self._held[job.id] = work
         try:
             work.task = registry.get(job.task_path)
@@ -391,6 +411,7 @@ class Engine:
             logger.warning("the database does not answer (%s); outcomes are kept", one_line(error))
         connections[database()].close()
         self._must_check = True
+        self._wary_until = time.monotonic() + WARY_SECONDS
         self._failing_pause = min(self._failing_pause * 2 or 0.1, LONGEST_PAUSE)
         select.select([self._wake_read], [], [], self._failing_pause)
 

@@ -16,7 +16,7 @@ from ..conf import jobs_settings, seconds
 from ..exceptions import Discard, Interrupted, JobCancelled, NotEncodable, TaskTimeout
 from ..middleware import wrapped
 from ..models import Job, database
-from ..moves import Outcome, record
+from ..moves import Held, Outcome, lock_held, record
 from ..retries import pause_before_retry
 from ..tasks import Task, TaskContext
 from ..tasks.definition import setting
@@ -44,6 +44,8 @@ class Work:
     interrupted_by: type[Interrupted] | None = None
     outcome: Outcome | None = None
     recorded: bool = False  # with its own transaction, not by the engine
+    counted: bool = True  # ... and accepted
+    lapse: int = 0  # of the worker, when the job was claimed
     offspring: set[asyncio.Task] = field(default_factory=set)
 
     @property
@@ -97,11 +99,18 @@ def attempt(work: Work) -> Outcome:
     with wrapped("execute", work.context):
         if not work.task.atomic:
             return succeeded(work, call(work))
-        with transaction.atomic(using=database()):
-            outcome = succeeded(work, call(work))
-            work.recorded = True
-            if not record([outcome]):
-                transaction.set_rollback(True, using=database())  # somebody else has the job now
+        return attempt_atomic(work)
+
+
+def attempt_atomic(work: Work) -> Outcome:
+    """Run the body and record its outcome in one transaction: both happen, or neither."""
+    with transaction.atomic(using=database()):
+        outcome = succeeded(work, call(work))
+        is_ours = lock_held(Held(work.job.id, work.job.claim)) and record([outcome])
+        if not is_ours:
+            transaction.set_rollback(True, using=database())  # somebody else has the job now
+    work.recorded = True  # only now: a COMMIT may fail
+    work.counted = bool(is_ours)
     return outcome
 
 

@@ -15,7 +15,7 @@ from .child import Child
 from .clerk import Clerk, Death, Duties
 from .options import Options
 from .report import Reporter, say_ready, say_totals
-from .slots import Table
+from .slots import Header, Table
 
 NUMBER = 1  # of the only child
 AREA = 0
@@ -28,6 +28,7 @@ class Inline:
         self._options = options
         self._reporter = reporter
         self._table = Table(areas=1, capacity=options.capacity)
+        self._table.areas[AREA].set_header(Header(child=NUMBER))
         self._child = Child(
             options=options, number=NUMBER, area=self._table.areas[AREA], table=self._table, reporter=reporter
         )

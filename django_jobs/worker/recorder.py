@@ -50,7 +50,7 @@ class Recorder:
         locked = moves.still_held(moves.Held(work.job.id, work.job.claim) for work in missing) if missing else set()
         self._works = [work for work in batch if work.job.id in locked] + self._works[len(batch) :]
         done = [work for work in batch if work.job.id not in locked]
-        return [(work, work.recorded or work.job.id in recorded) for work in done]
+        return [(work, work.counted if work.recorded else work.job.id in recorded) for work in done]
 
 
 def record_or_bisect(works: list[Work]) -> set:

@@ -12,7 +12,7 @@ from uuid import UUID
 FREE, CLAIMED, STARTED, FINISHED = range(4)  # stages of an entry
 
 _ENTRY = struct.Struct("=16sqddBB6x")  # id, claim, started, hard deadline, stage, cancelled
-_HEADER = struct.Struct("=dqqqqqq")  # see Header
+_HEADER = struct.Struct("=dqqqqqqq")  # see Header
 _STAGE_OFFSET = 40
 _CANCEL_OFFSET = 41
 NEVER = float("inf")
@@ -31,15 +31,23 @@ class Entry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a child says of itself: its engine's last turn (0: not ready yet), and what became of its jobs."""
+    """What a child says of itself: its number, its engine's last turn, and what became of its jobs."""
 
-    turned: float = 0.0
+    turned: float = 0.0  # monotonic; 0: not ready yet
+    child: int = 0  # 0: nobody's
     succeeded: int = 0
     failed: int = 0
     retried: int = 0
     cancelled: int = 0
     released: int = 0
     lost: int = 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return self[2:]
+
+    def __add__(self, other: Header) -> Header:  # of counts
+        return Header(0.0, 0, *(a + b for a, b in zip(self.counts, other.counts, strict=True)))
 
 
 class Area:
@@ -104,14 +112,25 @@ class Area:
 
 
 class Table:
-    """The shared memory of one worker: until when it counts as alive, and an area for each child."""
+    """The shared memory of one worker: until when it counts as alive, how often it was taken for dead meanwhile,
+    and an area for each child.
+    """
 
     _ALIVE = struct.Struct("=d")
+    _LAPSE = struct.Struct("=q")
+    _START = _ALIVE.size + _LAPSE.size
 
     def __init__(self, areas: int, capacity: int):
         step = Area.size(capacity)
-        self._memory = mmap.mmap(-1, self._ALIVE.size + areas * step)
-        self.areas = [Area(self._memory, self._ALIVE.size + i * step, capacity) for i in range(areas)]
+        self._memory = mmap.mmap(-1, self._START + areas * step)
+        self.areas = [Area(self._memory, self._START + i * step, capacity) for i in range(areas)]
+
+    def lapse(self) -> int:
+        """Return how often the others took this worker for dead; what was claimed before must not be started."""
+        return self._LAPSE.unpack_from(self._memory, self._ALIVE.size)[0]
+
+    def note_lapse(self) -> None:
+        self._LAPSE.pack_into(self._memory, self._ALIVE.size, self.lapse() + 1)
 
     def set_alive_until(self, moment: float) -> None:
         self._ALIVE.pack_into(self._memory, 0, moment)

@@ -102,8 +102,7 @@ class Supervisor:
 
     def totals(self) -> Header:
         """Return what became of all jobs of this worker so far."""
-        headers = [self._totals, *(self._area(child).header() for child in self._children.values())]
-        return Header(0.0, *(sum(column) for column in list(zip(*headers, strict=True))[1:]))
+        return sum((self._area(child).header() for child in self._children.values()), self._totals)
 
     # Signals
 
@@ -197,6 +196,7 @@ class Supervisor:
         self._numbers += 1
         number, area = self._numbers, self._free_areas()[0]
         self._table.areas[area].clear()
+        self._table.areas[area].set_header(Header(child=number))
         pid = _fork(lambda: self._be_child(number, area))
         self._children[pid] = Running(number=number, pid=pid, area=area, born=time.monotonic())
 
@@ -226,11 +226,11 @@ class Supervisor:
 
     def _child_died(self, child: Running, code: int) -> None:
         header = self._area(child).header()
-        self._totals = Header(0.0, *(a + b for a, b in zip(self._totals[1:], header[1:], strict=True)))
+        self._totals += header
         if code == End.DONE.value:
             self._is_burst_over = self._options.burst
         elif code != End.RECYCLE.value:
-            self._report_death(child, code, fruitless=not any(header[1:]))
+            self._report_death(child, code, fruitless=not any(header.counts))
         self._tell_clerk(child, child.cause or f"its process died: {ending(code)}")
 
     def _report_death(self, child: Running, code: int, *, fruitless: bool) -> None:
@@ -296,7 +296,8 @@ class Supervisor:
         data = self._clerk.recv(65536)
         for line in data.splitlines():
             settled = json.loads(line)
-            self._unsettled.pop(settled["child"], None)
+            if death := self._unsettled.pop(settled["child"], None):
+                self._table.areas[death.area].clear()
             self._totals = self._totals._replace(
                 failed=self._totals.failed + settled["failed"], retried=self._totals.retried + settled["retried"]
             )
