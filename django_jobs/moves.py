@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import models, transaction
+from django.db import connections, models, transaction
 from django.db.models import F, Q
 
 from . import states
@@ -80,12 +80,23 @@ def claim(ids: Sequence[UUID], *, worker: UUID, slot: int, alone: bool = False) 
 
 
 def waiting(queues: Sequence[str], limit: int) -> list[UUID]:
-    """Return ids of queued jobs by the rows alone: queue after queue, the most urgent first."""
+    """Return ids of queued jobs by the rows alone: queue after queue, the most urgent first, locked ones left out."""
     ids: list[UUID] = []
-    for queue in queues:
-        if len(ids) < limit:
+    if not connections[database()].features.has_select_for_update_skip_locked:
+        for queue in unpaused(queues):
             ids += claimable_of(queue).values_list("pk", flat=True)[: limit - len(ids)]
+        return ids
+    with transaction.atomic(using=database()):
+        for queue in unpaused(queues):
+            unlocked = claimable_of(queue).select_for_update(skip_locked=True)
+            ids += unlocked.values_list("pk", flat=True)[: limit - len(ids)]
     return ids
+
+
+def unpaused(queues: Iterable[str]) -> list[str]:
+    """Return those of the queues that are not paused; asked first, lest every row of a paused one is looked at."""
+    paused = set(Queue.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
+    return [queue for queue in queues if queue not in paused]
 
 
 def queues_with_work() -> Iterator[str]:
@@ -98,23 +109,24 @@ def queues_with_work() -> Iterator[str]:
 
 
 def claimable_of(queue: str) -> models.QuerySet:
-    """Return a queue's queued and due jobs in the order in which they are claimed."""
+    """Return a queue's queued jobs that are due and not expired, in the order in which they are claimed."""
     return (
         Job.objects.filter(state=states.QUEUED, queue_name=queue)
         .filter(Q(run_after__isnull=True) | Q(run_after__lte=DbNow()))
-        .exclude(queue_name__in=Queue.objects.filter(paused_at__isnull=False).values("name"))
+        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=DbNow()))
         .order_by("-priority", "pk")
     )
 
 
 def is_work_due(queues: Sequence[str]) -> bool:
-    """Say whether any job of these queues could be run now."""
-    jobs = Job.objects.filter(queue_name__in=queues).exclude(
-        queue_name__in=Queue.objects.filter(paused_at__isnull=False).values("name")
-    )
+    """Say whether any job of these queues could be run now. No queues: of any."""
     late = Q(expires_at__isnull=False, expires_at__lte=DbNow())
-    due = jobs.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow()).order_by("run_after")
-    return has_any(due.exclude(late)) or any(has_any(claimable_of(queue).exclude(late)) for queue in queues)
+    due = Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow()).exclude(late)
+    if queues:
+        due = due.filter(queue_name__in=unpaused(queues))
+    return has_any(due.order_by("run_after")) or any(
+        has_any(claimable_of(queue)) for queue in unpaused(queues or queues_with_work())
+    )
 
 
 def has_any(jobs: models.QuerySet) -> bool:
@@ -125,7 +137,7 @@ def has_any(jobs: models.QuerySet) -> bool:
 def is_work_waiting(queues: Sequence[str]) -> bool:
     """Say whether a job could be claimed at once: due, and locked by nobody. No queues: of any."""
     with transaction.atomic(using=database()):
-        for queue in queues or queues_with_work():
+        for queue in unpaused(queues or queues_with_work()):
             if has_any(claimable_of(queue).select_for_update(skip_locked=True)):
                 return True
     return False
@@ -202,8 +214,7 @@ def _delete_unkept(alias: str, outcomes: Iterable[Outcome]) -> None:
 def note_started(held: Iterable[tuple[Held, float]]) -> None:
     """Write when long bodies really started, given in seconds ago."""
     for one, seconds_ago in held:
-        job = Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING)
-        job.update(started_at=DbNow() - timedelta(seconds=seconds_ago))
+        _update_unlocked(one, started_at=DbNow() - timedelta(seconds=seconds_ago))
 
 
 def cancel_requested(worker: UUID) -> list[Held]:
@@ -215,7 +226,15 @@ def cancel_requested(worker: UUID) -> list[Held]:
 def note_progress(held: Iterable[tuple[Held, str]]) -> None:
     """Write how far running bodies say they have come."""
     for one, progress in held:
-        Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING).update(progress=EncodedText(progress))
+        _update_unlocked(one, progress=EncodedText(progress))
+
+
+def _update_unlocked(one: Held, **changes: Any) -> None:
+    """Write what is nice to know of a running job; a row that somebody has locked is not waited for."""
+    with transaction.atomic(using=database()):
+        job = Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING)
+        if job.select_for_update(skip_locked=True).values_list("pk").first():
+            job.update(**changes)
 
 
 def held_by(worker: UUID, slot: int) -> list[Held]:

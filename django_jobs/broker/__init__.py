@@ -7,7 +7,7 @@ import threading
 
 from django.conf import settings
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ..conf import jobs_settings
 from ..exceptions import EmbeddedServerError
@@ -23,6 +23,7 @@ __all__ = [
     "Count",
     "EpochChanged",
     "RedisError",
+    "ResponseError",
     "Waiter",
     "Waiting",
     "address_of_jobs",

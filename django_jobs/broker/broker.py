@@ -75,11 +75,11 @@ class Broker:
         ids = self._take(keys=[self.prefix], args=[taker, epoch, count, *queues])
         if ids is None:
             raise EpochChanged
-        return [id.decode() for id in ids]
+        return [id.decode(errors="backslashreplace") for id in ids]
 
     def give_back(self, taker: str) -> int:
         """Put what a taker holds back to the heads of its lanes; return how many ids."""
-        return self._give_back(keys=[self.prefix], args=[taker])
+        return self._give_back(keys=[self.prefix], args=[taker.encode(errors="surrogateescape")])
 
     def unknown(self, queue: str, ids: list[str]) -> list[str]:
         """Return those of the ids that Redis does not know."""
@@ -104,7 +104,12 @@ class Broker:
         return sorted(name.decode() for name in self._read(self.client.smembers, "queues"))
 
     def takers(self) -> list[str]:
-        return sorted(name.decode() for name in self._read(self.client.smembers, "takers"))
+        return sorted(name.decode(errors="surrogateescape") for name in self._read(self.client.smembers, "takers"))
+
+    def forget_taker(self, taker: str) -> None:
+        name = taker.encode(errors="surrogateescape")
+        self.client.unlink(self.key("taken").encode() + b":" + name)
+        self.client.srem(self.key("takers"), name)
 
     def paused(self) -> set[str]:
         return {name.decode() for name in self._read(self.client.smembers, "paused")}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -42,15 +42,15 @@ class Duties:
         self._others = 1
         self._count_at = 0.0
 
-    def turn(self, *, steady: bool) -> float:
+    def turn(self, *, is_steady: Callable[[], bool]) -> float:
         """Do what is due, if it is our turn; return the seconds until the next look.
 
-        ``steady``: our own heartbeats have succeeded for long enough to judge others by theirs.
+        ``is_steady``: whether our own heartbeats have succeeded for long enough to judge others by theirs.
         """
         if not self._has_lease():
             return random.uniform(0.5, 1.5) * max(1.0, self._others / SHARE)
         for chore in self._chores:
-            if time.monotonic() >= self._due[chore.name] and (steady or not chore.needs_steady):
+            if time.monotonic() >= self._due[chore.name] and (not chore.needs_steady or is_steady()):
                 self._due[chore.name] = time.monotonic() + chore.every
                 self._do(chore)
         return TURN_SECONDS

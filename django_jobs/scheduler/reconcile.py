@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from .. import broker, enqueue, states
-from ..broker import AWAY, Broker
+from ..broker import AWAY, Broker, ResponseError
 from ..models import Job, Queue, Worker
 from ..moves import Moved, queues_with_work
 from . import epoch
@@ -81,7 +81,10 @@ class Reconcile:
         alive = {pk.hex for pk in Worker.objects.filter(present()).values_list("pk", flat=True)}
         for taker in takers:
             if taker.partition(":")[0] not in alive:
-                self._broker.give_back(taker)
+                try:
+                    self._broker.give_back(taker)
+                except ResponseError:  # not ours, or damaged
+                    self._broker.forget_taker(taker)
 
     def _audit(self) -> None:
         """Mistrust Redis's own books: a queue whose counts disagree twice is emptied, to be filled again."""

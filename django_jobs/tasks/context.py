@@ -17,7 +17,7 @@ class TaskContext:
     def __init__(self, job: Job, is_cancelled: Callable[[], bool] = lambda: False):
         self.job = job
         self._is_cancelled = is_cancelled
-        self._progress: dict[str, Any] | None = None
+        self._progress: str | None = None
 
     @property
     def attempt(self) -> int:
@@ -38,9 +38,9 @@ class TaskContext:
 
         ``done`` and ``total`` are numbers of any unit, ``text`` a short word for people.
         """
-        self._progress = {"done": done, "total": total, "text": str(text)[:PROGRESS_TEXT_LENGTH]}
+        self._progress = codec.dumps({"done": done, "total": total, "text": str(text)[:PROGRESS_TEXT_LENGTH]})
 
     def take_progress(self) -> str | None:
         """Return what was said since the last look, encoded, or None."""
         progress, self._progress = self._progress, None
-        return None if progress is None else codec.dumps(progress)
+        return progress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from .interrupts import Interrupter
 from .options import Options
 from .report import Reporter
 from .slots import Area, Table
+
+logger = logging.getLogger("django_jobs.worker")
 
 
 class Child:
@@ -87,21 +90,31 @@ class AsyncBodies:
         self._engine = engine
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(task_factory)
-        threading.Thread(target=self._loop.run_forever, name="django_jobs loop", daemon=True).start()
+        threading.Thread(target=self._run, name="django_jobs loop", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._loop.run_forever()
+            except BaseException:  # SystemExit of a task that a body has started comes out here
+                logger.warning("a task of an async body ended the loop; it goes on", exc_info=True)
 
     def wake(self) -> None:
         self._loop.call_soon_threadsafe(self._start_all)
 
     def _start_all(self) -> None:
         inbox = self._engine.async_inbox
-        while inbox:
-            work = inbox.popleft()
+        while True:
+            try:
+                work = inbox.popleft()
+            except IndexError:  # the engine has taken the rest back
+                return
             if self._engine.may_start(work):
-                work.coroutine = self._loop.create_task(self._run(work), context=hygiene.fresh_context())
+                work.coroutine = self._loop.create_task(self._run_one(work), context=hygiene.fresh_context())
             else:
                 self._engine.returned(work)
 
-    async def _run(self, work: Work) -> None:
+    async def _run_one(self, work: Work) -> None:
         self._engine.finished(work, await execute_async(work))
 
 

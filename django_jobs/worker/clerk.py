@@ -52,7 +52,7 @@ Outcomes = list[Outcome]
 class Duties(Protocol):
     """The chores, which the clerk does without knowing them."""
 
-    def turn(self, *, steady: bool) -> float:
+    def turn(self, *, is_steady: Callable[[], bool]) -> float:
         """Do what is due; return the seconds until the next look."""
 
 
@@ -101,6 +101,31 @@ class Clerk:
 
     def run(self, supervisor: socket.socket | None = None) -> None:
         """Work until told to stop, or until the supervisor has gone."""
+        beats = threading.Thread(target=self._beat_on, name="django_jobs beats", daemon=True)
+        beats.start()
+        self._work(supervisor)
+        self._stopping.set()
+        beats.join(LEASE_SECONDS)  # no beat after the good-bye
+        self.say_goodbye()
+
+    def _beat_on(self) -> None:
+        """Beat, whatever keeps the chores: a lock, a slow Redis, a long refill."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            try:
+                self._beat_if_due()
+                pause = 0.0
+                self._stopping.wait(max(0.01, min(1.0, self._beat_at - time.monotonic())))
+            except DatabaseAway as error:
+                if not pause:
+                    logger.warning("the database does not answer the clerk (%s)", one_line(error))
+                connections[database()].close()
+                self._steady_since = time.monotonic()
+                pause = min(pause * 2 or 0.1, LONGEST_PAUSE)
+                self._stopping.wait(pause)
+        connections.close_all()
+
+    def _work(self, supervisor: socket.socket | None) -> None:
         received = b""
         while not self._stopping.is_set():
             wait = self.turn(on_settled=partial(_answer, supervisor))
@@ -114,15 +139,16 @@ class Clerk:
                     break
                 *lines, received = (received + data).split(b"\n")
                 self._deaths += [Death(**json.loads(line)) for line in lines]
-        self.say_goodbye()
 
     def turn(self, on_settled: Callable[[Death, Outcomes], None]) -> float:
         """Do what is due; return the seconds until something else is."""
+        self._table.note_clerk_turned(time.monotonic())
         try:
-            self._beat_if_due()
-            while self._deaths:
-                outcomes = self.settle(self._deaths[0])
-                on_settled(self._deaths.pop(0), outcomes)
+            for death in list(self._deaths):
+                outcomes = self.settle(death)
+                if not moves.held_by(self._options.id, death.child):  # else a row was locked: again at the next turn
+                    self._deaths.remove(death)
+                    on_settled(death, outcomes)
             self._return_taken()
             self._sweep()
             self._watch_long_bodies()
@@ -131,7 +157,7 @@ class Clerk:
             self._pause = 0.0
         except DatabaseAway as error:
             return self._database_failed(error)
-        return max(0.01, min(self._beat_at, self._long_at, self._duties_at) - time.monotonic())
+        return 0.1 if self._deaths else max(0.01, min(self._long_at, self._duties_at) - time.monotonic())
 
     # Beats
 
@@ -142,8 +168,8 @@ class Clerk:
         pause = self._beat_pause()
         self._lease = lease = LEASE_SECONDS if pause == BEAT_SECONDS else 2.5 * pause
         self._write_beat(lease)
-        if now - self._beaten_at > lease:
-            self._steady_since = now
+        if (beaten := time.monotonic()) - self._beaten_at > lease:
+            self._steady_since = beaten
         self._beaten_at = now
         self._beat_at = now + pause
         self._table.set_alive_until(now + lease)
@@ -286,7 +312,7 @@ class Clerk:
         for one in moves.cancel_requested(self._options.id) if long else ():
             if one in long:
                 area, entry = long[one]
-                area.cancel(entry.index)
+                area.cancel(entry.index, entry.id, entry.claim)
 
     # Idleness
 
@@ -310,12 +336,14 @@ class Clerk:
     def _do_chores(self) -> None:
         now = time.monotonic()
         if now >= self._duties_at:
-            steady = now - self._steady_since >= LEASE_SECONDS
-            self._duties_at = time.monotonic() + self._duties.turn(steady=steady)
+            self._duties_at = time.monotonic() + self._duties.turn(is_steady=self._is_steady)
+
+    def _is_steady(self) -> bool:
+        """Say whether our own beats have succeeded for a lease, up to now."""
+        now = time.monotonic()
+        return now - self._steady_since >= LEASE_SECONDS and now < self._beat_at + LEASE_SECONDS
 
     def _database_failed(self, error: BaseException) -> float:
-        if not self._pause:
-            logger.warning("the database does not answer the clerk (%s)", one_line(error))
         connections[database()].close()
         self._steady_since = time.monotonic()
         self._be_wary()

@@ -30,7 +30,7 @@ from .failures import one_line
 from .options import AHEAD, Options
 from .recorder import Recorder
 from .report import Reporter
-from .slots import Area, Header, Table
+from .slots import ENDED, LEAVING, Area, Header, Table
 from .source import Source
 
 logger = logging.getLogger("django_jobs.worker")
@@ -40,6 +40,7 @@ AHEAD_SECONDS = 0.1  # of work that is claimed before it can start
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
+SHUN_SECONDS = 10.0  # in which a child busy with a long body leaves jobs that were lost before to others
 PROGRESS_SECONDS = 1.0
 LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
 LONGEST_POSTPONEMENT = 30.0  # seconds
@@ -76,6 +77,7 @@ class Engine:
         self._free = list(range(area.capacity))
         self._alone: deque[UUID] = deque()  # lost before: to be run with nothing else
         self._running_alone = False
+        self._shun_alone_until = 0.0
         self._mean: float | None = None  # seconds that a body lasts
         self._async_share = 0.0
         self._finished = 0
@@ -99,6 +101,7 @@ class Engine:
     def stop(self, end: End = End.DONE) -> None:
         """Take nothing more, give back what has not started, end when the running bodies have ended."""
         self.end = self.end or end
+        self._header = self._header._replace(phase=LEAVING)
         self.poke()
 
     def may_start(self, work: Work | None = None) -> bool:
@@ -129,14 +132,15 @@ class Engine:
             self._area.set_header(self._header)
         self._source.leave()
         connections.close_all()
+        self._area.set_header(self._header._replace(phase=ENDED))
 
     def _turn(self) -> None:
         self._collect()
+        self._watch_bodies()
         self._record()
         if self._must_check or (self._is_wary() and time.monotonic() >= self._check_at + CHECK_SECONDS):
             self._give_back_unknown()
         self._give_back_unstarted()
-        self._watch_bodies()
         self._note_progress()
         if not self._fetch():
             self._wait()
@@ -183,17 +187,26 @@ class Engine:
                 raise
 
     def _is_dragging(self) -> bool:
-        oldest = min((work.started for work in self._held.values() if work.started), default=0.0)
-        return bool(oldest) and not self.inbox.empty() and time.monotonic() - oldest > DRAG_SECONDS
+        if self.inbox.empty():
+            return False
+        running = self._sync_running()
+        return len(running) >= self._options.threads and time.monotonic() - max(running) > DRAG_SECONDS
+
+    def _sync_running(self) -> list[float]:
+        """Return when each body that occupies a thread has started."""
+        return [
+            work.started for work in self._held.values() if work.started and not work.outcome and not work.task.is_async
+        ]
 
     def _take_inbox(self) -> list[Work]:
-        works = list(self.async_inbox)
-        self.async_inbox.clear()
-        try:
+        works = []
+        with suppress(IndexError):
+            while True:
+                works.append(self.async_inbox.popleft())
+        with suppress(Empty):
             while True:
                 works.append(self.inbox.get_nowait())
-        except Empty:
-            return [work for work in works if work is not None]
+        return works
 
     def _release(self, works: list[Work]) -> None:
         self._source.forget()
@@ -205,6 +218,7 @@ class Engine:
 
     def _give_back_unknown(self) -> None:
         """Give back what the database says we run and we do not hold: a claim whose reply was lost."""
+        self._source.forget()
         claimed = moves.held_by(self._options.id, self._number)
         unknown = [one for one in claimed if one.id not in self._held or self._held[one.id].job.claim != one.claim]
         if unknown:
@@ -214,7 +228,8 @@ class Engine:
         self._must_check, self._check_at = False, time.monotonic()
 
     def _let_go(self, work: Work) -> None:
-        if self._held.pop(work.job.id, None) is not None:
+        if self._held.get(work.job.id) is work:
+            del self._held[work.job.id]
             self._area.free(work.index)
             self._free.append(work.index)
         if not self._held:
@@ -265,6 +280,9 @@ class Engine:
         """Take and claim what can start soon; say whether there was anything."""
         if self._alone and not self._held:
             return self._claim_alone()
+        if self._alone and self._has_long_body():
+            self._alone.clear()  # it waits for a child with nothing to do; we go on
+            self._shun_alone_until = time.monotonic() + SHUN_SECONDS
         wanted = self._wanted()
         if not wanted:
             return False
@@ -277,18 +295,34 @@ class Engine:
         return bool(ids)
 
     def _wanted(self) -> int:
+        """Return how many jobs to take now: what can start at once, and a little of what can start soon."""
         if self.end or self._running_alone or self._alone or not self.may_start():
             return 0
-        waiting = self.inbox.qsize()
-        running = sum(1 for work in self._held.values() if work.started and not work.outcome) if self._held else 0
-        if self._async_share > 0.5 and waiting == 0:
-            return max(0, min(self._options.async_slots - len(self._held), len(self._free)))
-        ahead = min(AHEAD, int(AHEAD_SECONDS / self._mean * self._options.threads)) if self._mean else 0
-        if waiting and waiting > ahead // 2:
+        room = min(len(self._free), self._left_of_max_jobs(), AHEAD * 2)
+        return max(0, min(room, self._wanted_async() or self._wanted_sync()))
+
+    def _wanted_async(self) -> int:
+        """Where most jobs are async: as many as the loop still has room for."""
+        if self._async_share <= 0.5 or not self.inbox.empty():
             return 0
-        idle = max(0, self._options.threads - running - waiting)
-        remaining = self._options.max_jobs - self._finished - len(self._held) if self._options.max_jobs else AHEAD * 2
-        return max(0, min(idle + ahead - waiting, remaining, len(self._free)))
+        return self._options.async_slots - self._async_running()
+
+    def _wanted_sync(self) -> int:
+        """As many as threads are idle, and about AHEAD_SECONDS of work besides, once it is known how long jobs last."""
+        if self._async_running() >= self._options.async_slots:
+            return 0
+        waiting, threads = self.inbox.qsize(), self._options.threads
+        ahead = min(AHEAD, int(AHEAD_SECONDS / self._mean * threads)) if self._mean else 0
+        if waiting > ahead // 2:
+            return 0
+        return max(0, threads - len(self._sync_running()) - waiting) + max(0, ahead - waiting)
+
+    def _async_running(self) -> int:
+        return sum(1 for work in self._held.values() if work.task and work.task.is_async and not work.outcome)
+
+    def _left_of_max_jobs(self) -> int:
+        limit = self._options.max_jobs
+        return limit - self._finished - len(self._held) if limit else AHEAD * 2
 
     def _claim(self, ids: list[UUID], *, alone: bool = False) -> list[Job]:
         self._must_check = True  # until the reply is here
@@ -298,9 +332,17 @@ class Engine:
         failpoints.hit("after_claim")
         if len(jobs) < len(ids) and not alone:
             self._source.forget()  # whoever may claim the others later must be able to push them
-            claimed = {job.id for job in jobs}
-            self._alone.extend(moves.lost_before([id for id in ids if id not in claimed]))
+            self._keep_lost_before({*ids} - {job.id for job in jobs})
         return jobs
+
+    def _keep_lost_before(self, unclaimed: set[UUID]) -> None:
+        """Keep ids of jobs that were lost before, to run each with nothing beside it."""
+        if time.monotonic() >= self._shun_alone_until:
+            self._alone.extend(moves.lost_before(sorted(unclaimed)))
+
+    def _has_long_body(self) -> bool:
+        oldest = min((work.started for work in self._held.values() if work.started), default=0.0)
+        return bool(oldest) and time.monotonic() - oldest > DRAG_SECONDS
 
     def _claim_alone(self) -> bool:
         jobs = self._claim([self._alone.popleft()], alone=True)
@@ -370,7 +412,7 @@ class Engine:
         self._let_go(work)
 
     def _end_burst(self) -> None:
-        if not moves.is_work_due(self._source.queues()):
+        if not moves.is_work_due(self._options.queues):
             self.stop()
         else:
             time.sleep(0.02)  # the clerk brings it, or another child has it
@@ -413,7 +455,8 @@ class Engine:
         self._must_check = True
         self._wary_until = time.monotonic() + WARY_SECONDS
         self._failing_pause = min(self._failing_pause * 2 or 0.1, LONGEST_PAUSE)
-        select.select([self._wake_read], [], [], self._failing_pause)
+        if select.select([self._wake_read], [], [], self._failing_pause)[0]:
+            os.read(self._wake_read, 4096)
 
 
 def memory_mb() -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from .interrupts import Interrupter
 from .slots import NEVER, Area
 
 REASON_LENGTH = 200
+logger = logging.getLogger("django_jobs.worker")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,15 +69,32 @@ class Work:
 def execute(work: Work, interrupter: Interrupter) -> Outcome:
     """Run a body in this thread."""
     work.interrupter = interrupter
-    begin(work)
     try:
+        begin(work)
         outcome = hygiene.in_fresh_context(attempt, work)
     except BaseException as error:
         interrupter.disarm()
-        outcome = failed(work, error)
-    end(work, outcome)
-    hygiene.clean_up()
+        outcome = failed_somehow(work, error)
+    try:
+        end(work, outcome)
+        hygiene.clean_up()
+    except BaseException:
+        logger.exception("after job %s", work.job.id)
     return outcome
+
+
+def failed_somehow(work: Work, error: BaseException) -> Outcome:
+    """Do as ``failed``, whatever the user's own classes and backoffs raise meanwhile."""
+    try:
+        return failed(work, error)
+    except BaseException as broken:
+        logger.warning("the failure of job %s could not be told", work.job.id, exc_info=True)
+        return outcome(
+            work,
+            states.FAIL,
+            reason=f"its failure could not be told: {class_path(type(broken))}"[:REASON_LENGTH],
+            last_error=class_path(type(error))[:500],
+        )
 
 
 def begin(work: Work) -> None:
@@ -141,7 +160,7 @@ async def execute_async(work: Work) -> Outcome:
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError) and work.interrupted_by:
             error = work.interrupted_by().with_traceback(error.__traceback__)
-        outcome = failed(work, error)
+        outcome = failed_somehow(work, error)
     end(work, outcome)
     return outcome
 

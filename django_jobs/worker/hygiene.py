@@ -6,6 +6,7 @@ import contextvars
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.db import connections
@@ -32,8 +33,12 @@ def clean_up() -> None:
         except Exception:
             logger.warning("a connection to %s could not be cleaned and is dropped", connection.alias, exc_info=True)
             _drop(connection)
-    if os.getcwd() != _folder:
-        os.chdir(_folder)
+    try:
+        if not os.path.samefile(".", _folder):
+            os.chdir(_folder)
+    except OSError:  # a body removed the one that it was in, or a deploy ours
+        with suppress(OSError):
+            os.chdir(_folder)
 
 
 def close_connections() -> None:
@@ -59,4 +64,5 @@ def _drop(connection: Any) -> None:
     alias, raw = connection.alias, connection.connection
     del connections[alias]
     if raw is not None:
-        raw.close()
+        with suppress(Exception):
+            raw.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -42,7 +43,7 @@ class Inline:
         """Work until told to stop; return the exit code."""
         before = {number: signal.signal(number, self._on_stop_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         started = time.monotonic()
-        clerk = threading.Thread(target=self._clerk.run, name="django_jobs clerk")
+        clerk = threading.Thread(target=self._run_clerk, name="django_jobs clerk")
         clerk.start()
         say_ready(self._reporter, time.monotonic() - started)
         self._child.run()
@@ -54,6 +55,17 @@ class Inline:
         say_totals(self._reporter, totals)
         return 1 if self._options.burst and totals.failed else 0
 
+    def _run_clerk(self) -> None:
+        """Be the clerk; a worker that has lost it, or finds itself idle beside work, ends with code 3."""
+        try:
+            self._clerk.run()
+            if not self._clerk.found_idleness:
+                return
+            self._reporter.say("gave_up", "gave up: jobs are due, and for 90 s none of them was started")
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        self._end_now(code=3)
+
     def _on_stop_signal(self, *_: object) -> None:
         if self._stopping.is_set():
             threading.Thread(target=self._end_now).start()
@@ -64,10 +76,10 @@ class Inline:
         timer.daemon = True
         timer.start()
 
-    def _end_now(self) -> None:
+    def _end_now(self, code: int = 0) -> None:
         """Give back what still runs, and end without waiting for it."""
         try:
             self._clerk.settle(Death(child=NUMBER, area=AREA, cause="stopped", ordered=True, overdue=[]))
             self._clerk.say_goodbye()
         finally:
-            os._exit(0)
+            os._exit(code)

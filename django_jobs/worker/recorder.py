@@ -14,6 +14,7 @@ from .executor import Work
 logger = logging.getLogger("django_jobs.worker")
 
 BATCH = 100  # outcomes
+LOCKED_SECONDS = 0.25  # between tries of an outcome whose row somebody has locked
 LONGEST_WAIT = 0.010  # seconds that an outcome waits for company
 
 
@@ -23,9 +24,11 @@ class Recorder:
     def __init__(self) -> None:
         self._works: list[Work] = []
         self._since = 0.0  # when the oldest came; monotonic
+        self._locked: list[Work] = []  # whose rows somebody has locked
+        self._locked_until = 0.0  # when they are tried again; monotonic
 
     def __len__(self) -> int:
-        return len(self._works)
+        return len(self._works) + len(self._locked)
 
     def add(self, work: Work) -> None:
         if not self._works:
@@ -34,6 +37,8 @@ class Recorder:
 
     def wait(self, company_expected: bool) -> float:
         """Return the seconds until the next flush is worth while; 0: now."""
+        if not self._works:
+            return max(0.0, self._locked_until - time.monotonic())
         if not company_expected or len(self._works) >= BATCH:
             return 0.0
         return max(0.0, self._since + LONGEST_WAIT - time.monotonic())
@@ -44,11 +49,16 @@ class Recorder:
         One that did not count was somebody else's by then. Raises what the database raises when it is
         away; everything is kept then.
         """
+        if time.monotonic() >= self._locked_until:
+            self._works, self._locked = self._locked + self._works, []
         batch = self._works[: 2 * BATCH]
         recorded = record_or_bisect([work for work in batch if not work.recorded])
         missing = [work for work in batch if work.job.id not in recorded and not work.recorded]
         locked = moves.still_held(moves.Held(work.job.id, work.job.claim) for work in missing) if missing else set()
-        self._works = [work for work in batch if work.job.id in locked] + self._works[len(batch) :]
+        self._works = self._works[len(batch) :]
+        if locked:
+            self._locked += [work for work in batch if work.job.id in locked]
+            self._locked_until = time.monotonic() + LOCKED_SECONDS
         done = [work for work in batch if work.job.id not in locked]
         return [(work, work.counted if work.recorded else work.job.id in recorded) for work in done]
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 FREE, CLAIMED, STARTED, FINISHED = range(4)  # stages of an entry
+WORKING, LEAVING, ENDED = range(3)  # phases of a child
 
 _ENTRY = struct.Struct("=16sqddBB6x")  # id, claim, started, hard deadline, stage, cancelled
-_HEADER = struct.Struct("=dqqqqqqq")  # see Header
+_HEADER = struct.Struct("=dqqqqqqqq")  # see Header
 _STAGE_OFFSET = 40
 _CANCEL_OFFSET = 41
 NEVER = float("inf")
@@ -35,6 +36,7 @@ class Header(NamedTuple):
 
     turned: float = 0.0  # monotonic; 0: not ready yet
     child: int = 0  # 0: nobody's
+    phase: int = 0  # WORKING, LEAVING or ENDED
     succeeded: int = 0
     failed: int = 0
     retried: int = 0
@@ -44,10 +46,10 @@ class Header(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        return self[2:]
+        return self[3:]
 
     def __add__(self, other: Header) -> Header:  # of counts
-        return Header(0.0, 0, *(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+        return Header(0.0, 0, 0, *(a + b for a, b in zip(self.counts, other.counts, strict=True)))
 
 
 class Area:
@@ -88,8 +90,11 @@ class Area:
     def free(self, index: int) -> None:
         self._memory[self._at(index) + _STAGE_OFFSET] = FREE
 
-    def cancel(self, index: int) -> None:
-        self._memory[self._at(index) + _CANCEL_OFFSET] = 1
+    def cancel(self, index: int, id: UUID, claim: int) -> None:
+        """Say that a job is to be stopped, if the entry is still its own."""
+        held_id, held_claim, *_ = _ENTRY.unpack_from(self._memory, self._at(index))
+        if (held_id, held_claim) == (id.bytes, claim):
+            self._memory[self._at(index) + _CANCEL_OFFSET] = 1
 
     def is_cancelled(self, index: int) -> bool:
         return bool(self._memory[self._at(index) + _CANCEL_OFFSET])
@@ -118,7 +123,8 @@ class Table:
 
     _ALIVE = struct.Struct("=d")
     _LAPSE = struct.Struct("=q")
-    _START = _ALIVE.size + _LAPSE.size
+    _TURNED = struct.Struct("=d")
+    _START = _ALIVE.size + _LAPSE.size + _TURNED.size
 
     def __init__(self, areas: int, capacity: int):
         step = Area.size(capacity)
@@ -131,6 +137,13 @@ class Table:
 
     def note_lapse(self) -> None:
         self._LAPSE.pack_into(self._memory, self._ALIVE.size, self.lapse() + 1)
+
+    def clerk_turned(self) -> float:
+        """Return when the clerk last went its round; monotonic, 0: not yet."""
+        return self._TURNED.unpack_from(self._memory, self._ALIVE.size + self._LAPSE.size)[0]
+
+    def note_clerk_turned(self, moment: float) -> None:
+        self._TURNED.pack_into(self._memory, self._ALIVE.size + self._LAPSE.size, moment)
 
     def set_alive_until(self, moment: float) -> None:
         self._ALIVE.pack_into(self._memory, 0, moment)

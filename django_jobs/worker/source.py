@@ -56,8 +56,11 @@ class Source:
 
     def forget(self) -> None:
         """Tell Redis that what we took is claimed now: the rows have it."""
-        if self._holding and self.by_redis:
+        if (self._holding or self._doubtful) and self.by_redis:
             try:
+                if self._doubtful:
+                    self._connected().give_back(self._taker)
+                    self._doubtful = False
                 self._connected().take(self._taker, [], 0)
                 self._holding = False
             except AWAY as error:
@@ -130,7 +133,7 @@ class Source:
         self._doubtful = False
         self._holding = bool(ids)
         self._breaker.succeeded()
-        return [UUID(id) for id in ids]
+        return list(_uuids(ids))
 
     def _next_queues(self) -> list[str]:
         queues = self.queues()
@@ -148,3 +151,12 @@ class Source:
             self.waiter.close()
         self._broker = None
         self._breaker.failed(error)
+
+
+def _uuids(texts: Iterable[str]) -> Iterable[UUID]:
+    """Yield what is an id; anything else under our keys is not ours."""
+    for text in texts:
+        try:
+            yield UUID(text)
+        except ValueError:
+            logger.warning("Redis holds %.60r, which is no id of a job; it is dropped", text)

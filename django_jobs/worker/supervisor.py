@@ -22,7 +22,7 @@ from .clerk import Clerk, Death, Duties, die_with_parent
 from .engine import End
 from .options import Options
 from .report import Reporter, duration, say_ready, say_totals
-from .slots import STARTED, Area, Header, Table
+from .slots import ENDED, FINISHED, LEAVING, STARTED, Area, Header, Table
 
 logger = logging.getLogger("django_jobs.worker")
 
@@ -31,6 +31,7 @@ QUICK_TICK = 0.02  # seconds; until the first child is ready
 READY_SECONDS = 2.0  # a child that lives so long was started in earnest
 MOST_STILLBORN = 5  # children in a row that died before they had run anything: then we give up
 LONGEST_PAUSE = 5.0  # seconds before another child takes the place of one that died young
+SETTLE_SECONDS = 5.0  # for what killed children held to be given back, at a stop
 STUCK_SECONDS = 60.0  # an engine that does not turn for so long while no body runs is dead
 GAVE_UP = 3  # exit code
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -63,10 +64,12 @@ class Supervisor:
         self._totals = Header()
         self._numbers = 0
         self._clerk_pid = 0
+        self._clerk_born = self._clerk_pause = self._next_clerk = 0.0
         self._clerk: socket.socket | None = None
         self._signals = 0  # to stop
         self._kill_at: float | None = None  # when bodies have had their time; monotonic
         self._stillborn = 0
+        self._is_burst_over = False
         self._idle_beside_work = False
         self._next_birth = 0.0
         self._wake_read, self._wake_write = os.pipe()
@@ -80,8 +83,8 @@ class Supervisor:
         connections.close_all()  # a connection must not be shared across a fork
         gc.collect()
         gc.freeze()  # what is here stays here: children need not copy it
-        self._fork_clerk()
         while self._should_go_on():
+            self._keep_clerk()
             self._keep_children()
             self._wait()
             self._reap()
@@ -130,12 +133,12 @@ class Supervisor:
     # The loop
 
     def _should_go_on(self) -> bool:
-        return bool(self._children) or bool(self._unsettled) or (self._wants_children() and not self._gives_up())
+        late = self._kill_at is not None and (self._signals > 1 or time.monotonic() > self._kill_at + SETTLE_SECONDS)
+        unsettled = self._unsettled and not late  # the database may be away; then others free what is left
+        return bool(self._children or unsettled or (self._wants_children() and not self._gives_up()))
 
     def _wants_children(self) -> bool:
         return self._kill_at is None and not self._is_burst_over
-
-    _is_burst_over = False
 
     def _gives_up(self) -> bool:
         return self._stillborn >= MOST_STILLBORN
@@ -143,7 +146,8 @@ class Supervisor:
     def _keep_children(self) -> None:
         if not self._wants_children() or self._gives_up() or time.monotonic() < self._next_birth:
             return
-        while len(self._children) < self._options.processes and self._free_areas():
+        staying = sum(self._area(child).header().phase != LEAVING for child in self._children.values())
+        for _ in range(min(self._options.processes - staying, len(self._free_areas()))):
             self._fork_child()
 
     def _free_areas(self) -> list[int]:
@@ -168,6 +172,10 @@ class Supervisor:
             self.stop(self._options.grace)
         for child in list(self._children.values()):
             self._watch_child(child)
+        turned = self._table.clerk_turned()
+        if self._clerk_pid and turned and time.monotonic() - turned > STUCK_SECONDS:
+            self._table.note_clerk_turned(0.0)
+            _kill(self._clerk_pid, signal.SIGKILL)  # it is stuck; another takes its place
 
     def _watch_child(self, child: Running) -> None:
         """Kill a child whose body ran too long, or whose engine has stopped turning."""
@@ -178,7 +186,10 @@ class Supervisor:
             self._kill_child(child, "a job ran beyond its hard timeout", overdue)
             return
         turned = self._area(child).header().turned
-        if turned and now - turned > STUCK_SECONDS and not any(entry.stage == STARTED for entry in entries):
+        busy = any(
+            entry.stage in (STARTED, FINISHED) for entry in entries
+        )  # a body, or outcomes the database waits for
+        if turned and now - turned > STUCK_SECONDS and not busy:
             self._kill_child(child, f"its engine has not turned for {STUCK_SECONDS:g} s")
 
     def _kill_all(self, cause: str) -> None:
@@ -227,9 +238,10 @@ class Supervisor:
     def _child_died(self, child: Running, code: int) -> None:
         header = self._area(child).header()
         self._totals += header
-        if code == End.DONE.value:
+        orderly = header.phase == ENDED  # a body may call os._exit(0)
+        if orderly and code == End.DONE.value:
             self._is_burst_over = self._options.burst
-        elif code != End.RECYCLE.value:
+        elif not orderly or code != End.RECYCLE.value:
             self._report_death(child, code, fruitless=not any(header.counts))
         self._tell_clerk(child, child.cause or f"its process died: {ending(code)}")
 
@@ -254,11 +266,15 @@ class Supervisor:
 
     # The clerk
 
+    def _keep_clerk(self) -> None:
+        if not self._clerk_pid and time.monotonic() >= self._next_clerk:
+            self._fork_clerk()
+
     def _fork_clerk(self) -> None:
         ours, theirs = socket.socketpair()
         pid = _fork(lambda: self._be_clerk(ours, theirs))
         theirs.close()
-        self._clerk, self._clerk_pid = ours, pid
+        self._clerk, self._clerk_pid, self._clerk_born = ours, pid, time.monotonic()
         for death in self._unsettled.values():
             ours.send(death.encode())
 
@@ -293,7 +309,10 @@ class Supervisor:
                 logger.debug("the clerk has died; the next one is told")
 
     def _hear_clerk(self) -> None:
-        data = self._clerk.recv(65536)
+        try:
+            data = self._clerk.recv(65536)
+        except ConnectionError:  # it died with something of ours unread
+            data = b""
         for line in data.splitlines():
             settled = json.loads(line)
             if death := self._unsettled.pop(settled["child"], None):
@@ -314,12 +333,17 @@ class Supervisor:
             self.stop(self._options.grace)
         else:
             logger.warning("the clerk died: %s; another takes its place", ending(code))
-        self._fork_clerk()
+        self._clerk, self._clerk_pid = None, 0
+        young = time.monotonic() - self._clerk_born < READY_SECONDS
+        self._clerk_pause = min(LONGEST_PAUSE, self._clerk_pause * 2 or 0.1) if young else 0.0
+        self._next_clerk = time.monotonic() + self._clerk_pause
 
     def _end_clerk(self) -> None:
         """Let the clerk say good-bye to the database."""
         if self._clerk:
             self._clerk.close()
+        if not self._clerk_pid:
+            return
         end = time.monotonic() + 5.0
         while time.monotonic() < end:
             pid, _ = os.waitpid(self._clerk_pid, os.WNOHANG)

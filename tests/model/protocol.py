@@ -60,7 +60,6 @@ class Parts:
     forget_what_was_not_claimed: bool = True
     give_back_after_doubt: bool = True
     epoch: bool = True
-    # These the code lacks, see GAPS.
     dead_children_are_swept: bool = True
     idle_checks_itself_after_errors: bool = True
     way_back_to_queued_raises_claim: bool = True
@@ -68,20 +67,6 @@ class Parts:
     atomic_is_recorded_by_its_commit: bool = True
     atomic_waits_for_the_row: bool = True
     lapse_returns_what_waits: bool = True
-
-
-# Parts that the model needs and the code does not have yet. Whoever builds one takes it out of here.
-GAPS = frozenset(
-    {
-        "dead_children_are_swept",
-        "idle_checks_itself_after_errors",
-        "way_back_to_queued_raises_claim",
-        "unfit_is_kept_until_postponed",
-        "atomic_is_recorded_by_its_commit",
-        "atomic_waits_for_the_row",
-        "lapse_returns_what_waits",
-    }
-)
 
 
 class Budget(NamedTuple):
