@@ -83,8 +83,8 @@ NAIVE_TIMES = _problem(
 )
 NO_SUCH_MIDDLEWARE = _problem(
     "E010",
-    'DJANGO_JOBS["MIDDLEWARE"] names {path}, which cannot be imported: {error}',
-    "Write the dotted path of a class, such as shop.jobs.TenantMiddleware.",
+    'DJANGO_JOBS["MIDDLEWARE"] names {path}, which cannot be used: {error}',
+    "Write the dotted path of a class that can be made without arguments, such as shop.jobs.TenantMiddleware.",
 )
 NO_SUCH_STATE = _problem(
     "E011",
@@ -355,8 +355,11 @@ def _check_time(given: _Given) -> Iterator[checks.CheckMessage]:
 def _check_middleware(given: _Given) -> Iterator[checks.CheckMessage]:
     for path in given.get("MIDDLEWARE"):
         try:
-            import_string(path)
-        except Exception as error:  # whatever that module does when it is imported
+            middleware = import_string(path)
+            if not isinstance(middleware, type):
+                raise TypeError("it is not a class")
+            middleware()
+        except Exception as error:
             yield NO_SUCH_MIDDLEWARE.found(path=path, error=str(error))
 
 

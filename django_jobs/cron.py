@@ -190,8 +190,8 @@ _REASONS = {
     "w": "W (the nearest working day) is not supported: run on mon-fri, and let the task look at the date.",
     "#": "# (the nth weekday) is not supported: run every week, and let the task look at the date.",
     "?": "? is not supported: write * for any day.",
-    "r": "R (random) is not supported: write a number, and spread the load by the schedule's jitter.",
-    "h": "H (hashed) is not supported: write a number, and spread the load by the schedule's jitter.",
+    "r": "R (random) is not supported: write a number.",
+    "h": "H (hashed) is not supported: write a number.",
 }
 
 

@@ -65,27 +65,32 @@ def _chunks(keys: list[UUID], size: int) -> Iterator[list[UUID]]:
     return (keys[start : start + size] for start in range(0, len(keys), size))
 
 
-def dispatch(moved: Iterable[Moved]) -> None:
-    """Push queued jobs when the current transaction on the jobs' database commits, or at once."""
+def dispatch(moved: Iterable[Moved], *, first: bool = False) -> None:
+    """Push queued jobs when the current transaction on the jobs' database commits, or at once.
+
+    ``first``: before all others of their lanes, for jobs that were taken and come back unharmed.
+    """
     waiting = [Waiting(one.queue_name, -one.priority, one.id.hex) for one in moved]
     if not waiting or not broker.is_used():
         return
     connection = connections[database()]
-    if push := _push_at_this_commit(connection):
+    push = _push_at_this_commit(connection)
+    if push and push.first == first:
         push.waiting += waiting  # one push for all jobs of a transaction
     else:
-        transaction.on_commit(_Push(waiting), using=connection.alias)
+        transaction.on_commit(_Push(waiting, first), using=connection.alias)
 
 
 class _Push:
     """What is pushed after a commit; a rolled back savepoint takes its own along."""
 
-    def __init__(self, waiting: list[Waiting]):
+    def __init__(self, waiting: list[Waiting], first: bool):
         self.waiting = waiting
+        self.first = first
 
     def __call__(self) -> None:
         failpoints.hit("before_push")
-        broker.try_push(self.waiting)
+        broker.try_push(self.waiting, first=self.first)
         failpoints.hit("after_push")
 
 
@@ -134,21 +139,25 @@ def warn_of_other_transaction(alias: str) -> None:
             )
 
 
-def retry(jobs: models.QuerySet | Job | Iterable[UUID]) -> int:
+def retry(jobs: models.QuerySet | Job | UUID | str | Iterable[UUID]) -> int:
     """Queue finished jobs again, their history kept; return how many there were."""
     moved = moves.requeue(_queryset(jobs))
     dispatch(moved)
     return len(moved)
 
 
-def cancel(jobs: models.QuerySet | Job | Iterable[UUID], *, reason: str = "cancelled") -> int:
+def cancel(jobs: models.QuerySet | Job | UUID | str | Iterable[UUID], *, reason: str = "cancelled") -> int:
     """Cancel jobs: waiting ones at once, running ones within about a second; return how many."""
     jobs = _queryset(jobs)
     return len(moves.cancel(jobs, reason=reason)) + moves.request_cancel(jobs)
 
 
-def _queryset(jobs: models.QuerySet | Job | Iterable[UUID]) -> models.QuerySet:
-    if isinstance(jobs, models.QuerySet):
-        return jobs
-    ids = [jobs.pk] if isinstance(jobs, Job) else list(jobs)
-    return Job.objects.filter(pk__in=ids)
+def _queryset(jobs: models.QuerySet | Job | UUID | str | Iterable[UUID]) -> models.QuerySet:
+    match jobs:
+        case models.QuerySet():
+            return jobs
+        case Job():
+            return Job.objects.filter(pk=jobs.pk)
+        case UUID() | str():
+            return Job.objects.filter(pk=jobs)
+    return Job.objects.filter(pk__in=list(jobs))

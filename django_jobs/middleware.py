@@ -22,8 +22,18 @@ def wrapped(method: str, subject: Any) -> Iterator[None]:
     """Enter every middleware's ``method`` with the subject, the first outermost."""
     with ExitStack() as stack:
         for wrapper in wrappers(method, tuple(jobs_settings.MIDDLEWARE)):
-            stack.enter_context(wrapper(subject))
+            stack.enter_context(_manager(wrapper, subject))
         yield
+
+
+def _manager(wrapper: Any, subject: Any) -> Any:
+    manager = wrapper(subject)
+    if not hasattr(manager, "__enter__"):
+        raise TypeError(
+            f"{wrapper.__qualname__}, named in MIDDLEWARE, returned {type(manager).__name__}; it must return a "
+            "context manager: decorate it with contextlib.contextmanager and let it yield."
+        )
+    return manager
 
 
 @lru_cache(maxsize=16)

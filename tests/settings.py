@@ -102,7 +102,8 @@ DJANGO_JOBS_ALLOW_FAILPOINTS = True
 
 # What tests of real workers change from outside.
 DJANGO_JOBS = {
-    "QUEUES": ["default", "mail"],
+    "QUEUES": os.environ.get("DJANGO_JOBS_TEST_QUEUES", "default mail").split(),
+    "TASK_MODULES": ["tasks", "hardening_tasks"],
     "CACHE": None if os.environ.get("DJANGO_JOBS_TEST_CACHE") == "none" else "default",
     "HARD_TIMEOUT_AFTER": float(os.environ.get("DJANGO_JOBS_TEST_HARD_TIMEOUT_AFTER", 10)),
 }

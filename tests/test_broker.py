@@ -566,3 +566,11 @@ def test_a_closed_waiter_is_deaf_and_may_be_armed_again(broker, waiters):
 
     assert is_woken(waiter, 5)
     assert waiter.read() is not None
+
+
+def test_what_comes_back_unharmed_stands_before_all_others_in_its_order(broker):
+    push(broker, "c", "d")
+
+    broker.push([Waiting("mail", 0, "a"), Waiting("mail", 0, "b")], first=True)
+
+    assert broker.take("taker:1", ["mail"], 4) == ["a", "b", "c", "d"]

@@ -191,3 +191,10 @@ def test_explain_tells_until_when_a_job_waits_and_what_is_unknown(redis_clean):
 def test_explain_of_a_job_that_nobody_has_is_refused():
     with pytest.raises(CommandError, match="no job has the id"):
         jobs("explain", str(uuid4()))
+
+
+def test_a_misspelt_queue_or_task_is_refused_with_the_near_name():
+    with pytest.raises(CommandError, match='Did you mean "mail"'):
+        jobs("pause", "mial")
+    with pytest.raises(CommandError, match=r"Did you mean tests\.app\.tasks\.add"):
+        jobs("retry", "--task", "add")

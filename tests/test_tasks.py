@@ -416,7 +416,16 @@ def test_jobs_do_not_share_their_metadata():
 
 
 def test_s_keeps_arguments_for_enqueue_many():
-    assert charge_card().s(1, amount=2) == Call(args=(1,), kwargs={"amount": 2})
+    charge = charge_card()
+
+    assert charge.s(1, amount=2) == Call(args=(1,), kwargs={"amount": 2}, func=charge.func)
+
+
+def test_arguments_made_for_another_task_are_refused():
+    charge, other = charge_card(), declared("(order_id, amount)")
+
+    with pytest.raises(TypeError, match=r"enqueue_many\(\) was given arguments made by charge_card\.s\(\.\.\.\)"):
+        other.enqueue_many([charge.s(1, amount=2)])
 
 
 # Discovery

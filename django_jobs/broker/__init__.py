@@ -55,12 +55,12 @@ def for_worker() -> Broker:
     return Broker(connect(jobs_settings.CACHE, WORKER), jobs_settings.PREFIX)
 
 
-def try_push(waiting: list[Waiting]) -> bool:
+def try_push(waiting: list[Waiting], *, first: bool = False) -> bool:
     """Push ids without ever raising or keeping the caller for long; say whether Redis has them.
 
     What it has not, the workers find in the rows.
     """
-    return is_used() and _producer().try_push(waiting)
+    return is_used() and _producer().try_push(waiting, first)
 
 
 class _Producer:
@@ -74,11 +74,11 @@ class _Producer:
             f'{address(alias)} (CACHES["{alias}"])', "The job is stored and will start when Redis is back."
         )
 
-    def try_push(self, waiting: list[Waiting]) -> bool:
+    def try_push(self, waiting: list[Waiting], first: bool) -> bool:
         if self._breaker.is_open:
             return False
         try:
-            self._push(waiting)
+            self._push(waiting, first)
         except AWAY as error:
             self._broker = None  # the next one may have to start the embedded server again
             self._breaker.failed(error)
@@ -86,14 +86,14 @@ class _Producer:
         self._breaker.succeeded()
         return True
 
-    def _push(self, waiting: list[Waiting]) -> None:
+    def _push(self, waiting: list[Waiting], first: bool) -> None:
         broker = self._broker
         if broker is None:
             broker = self._broker = Broker(connect(self._alias, PRODUCER), self._prefix)
         try:
-            broker.push(waiting)
+            broker.push(waiting, first=first)
         except Disconnected:  # a connection that was cut while idle; what is known is not pushed twice
-            broker.push(waiting)
+            broker.push(waiting, first=first)
 
 
 def _producer() -> _Producer:

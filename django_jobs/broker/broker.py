@@ -56,11 +56,16 @@ class Broker:
     def key(self, *parts: str) -> str:
         return ":".join((self.prefix, *parts))
 
-    def push(self, waiting: Iterable[Waiting]) -> int:
-        """Make ids wait in their lanes, in the order given; return how many were not known before."""
+    def push(self, waiting: Iterable[Waiting], *, first: bool = False) -> int:
+        """Make ids wait in their lanes, in the order given; return how many were not known before.
+
+        ``first``: before all others, for what was taken already and comes back.
+        """
+        if first:
+            waiting = reversed(list(waiting))
         pushed = 0
         for chunk in _chunks(waiting, PUSH_CHUNK):
-            args: list[str | int] = []
+            args: list[str | int] = ["LPUSH" if first else "RPUSH"]
             for (queue, rank), group in groupby(chunk, key=lambda one: one[:2]):
                 ids = [one.id for one in group]
                 args += [queue, rank, len(ids), *ids]

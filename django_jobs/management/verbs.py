@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -12,10 +13,13 @@ from django.db.models import QuerySet
 from .. import broker, enqueue, states
 from ..broker import AWAY
 from ..conf import QUEUE_NAME
+from ..exceptions import InvalidTask
 from ..models import Job, Queue, Schedule, Worker, database, db_now
 from ..scheduler import epoch, pauses
 from ..scheduler.prune import prune, tidy
 from ..scheduler.rescue import present
+from ..tasks import registry
+from ..tasks.options import check_queue
 from .health import explanation
 from .health import problems as health_problems
 
@@ -58,6 +62,10 @@ def pause(options: Options) -> dict[str, Any]:
     for name in options["queues"]:
         if not QUEUE_NAME.match(name):
             raise CommandError(f'"{name}" cannot be the name of a queue.', returncode=2)
+        try:
+            check_queue(name)
+        except InvalidTask as error:
+            raise CommandError(str(error), returncode=2) from None
     enqueue.ensure_queues(database(), set(options["queues"]))
     return {"paused": pauses.pause(options["queues"], by=getpass.getuser(), reason=options["reason"])}
 
@@ -142,9 +150,21 @@ def choose(options: Options, usual: list[str], possible: tuple[str, ...] | list[
         "enqueued_at__lt": options["before"],
     }
     given = {name: value for name, value in filters.items() if value}
+    if options["task"]:
+        check_task(options["task"])
     if not given and not options["all"]:
         raise CommandError("Name jobs by their ids, or by --task, --queue or --before, or say --all.", returncode=2)
     return Job.objects.filter(state__in=possible if options["ids"] else usual, **given)
+
+
+def check_task(path: str) -> None:
+    """Refuse the path of a task that is not known here and has no job either: most likely it is misspelt."""
+    if path in registry.all_tasks() or Job.objects.filter(task_path=path)[:1]:
+        return
+    named = [known for known in registry.all_tasks() if known.endswith(f".{path}")]
+    near = named or get_close_matches(path, registry.all_tasks(), n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise CommandError(f"--task: no task {path} is known, and no job of it.{hint}", returncode=2)
 
 
 def pages(jobs: QuerySet) -> Iterator[list[Any]]:

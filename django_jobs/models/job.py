@@ -243,7 +243,7 @@ class Attempt(models.Model):
     def traceback(self) -> str:
         """The traceback's text, without local variables; empty when the body never raised."""
         found = Traceback.objects.filter(fingerprint=self.fingerprint).first() if self.fingerprint else None
-        return found.text if found else ""
+        return f"{found.text}{self.exception_class}: {self.message}\n" if found else ""
 
 
 class Traceback(models.Model):

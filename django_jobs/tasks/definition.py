@@ -29,6 +29,7 @@ class Call:
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    func: Callable[..., Any] | None = None  # of the task that made it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class Task(BaseTask):
 
     def s(self, *args: Any, **kwargs: Any) -> Call:
         """Return arguments for ``enqueue_many``."""
-        return Call(args=args, kwargs=kwargs)
+        return Call(args=args, kwargs=kwargs, func=self.func)
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Job:
         """Save a job in the current transaction, to be sent at its commit; return it.
@@ -188,8 +189,10 @@ class Task(BaseTask):
 
     def _call(self, call: Any) -> Call:
         match call:
-            case Call():
+            case Call() if call.func in (None, self.func):
                 return call
+            case Call():
+                raise TypeError(f"{self.name}.enqueue_many() was given arguments made by {call.func.__name__}.s(...).")
             case Mapping():
                 return Call(kwargs=call)
         raise TypeError(

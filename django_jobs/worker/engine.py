@@ -210,7 +210,9 @@ class Engine:
 
     def _release(self, works: list[Work]) -> None:
         self._source.forget()
-        enqueue.dispatch(moves.release(Held(work.job.id, work.job.claim) for work in works))
+        released = moves.release(Held(work.job.id, work.job.claim) for work in works)
+        place = {work.job.id: index for index, work in enumerate(works)}
+        enqueue.dispatch(sorted(released, key=lambda one: place[one.id]), first=True)
         for work in works:
             self._let_go(work)
         self._header = self._header._replace(released=self._header.released + len(works))

@@ -121,8 +121,10 @@ def say_ready(reporter: Reporter, seconds: float) -> None:
 
 
 def say_totals(reporter: Reporter, totals: Header) -> None:
-    counts = {name: getattr(totals, name) for name in ("succeeded", "failed", "retried", "cancelled", "lost")}
-    text = ", ".join(f"{count} {word}" for word, count in counts.items())
+    counts = {
+        name: getattr(totals, name) for name in ("succeeded", "failed", "retried", "cancelled", "released", "lost")
+    }
+    text = ", ".join(f"{count} {'given back' if word == 'released' else word}" for word, count in counts.items())
     reporter.say("stopped", f"stopped: {text}", **counts)
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from django.db import Error as DatabaseAway
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 from django.utils import timezone
 
 from .. import broker
@@ -34,9 +34,14 @@ def summary(options: Options) -> list[tuple[str, str]]:
 def slots(options: Options) -> str:
     if not options.processes:
         return f"{options.threads} in this process; hard timeouts are not available"
-    return f"{options.processes * options.threads} ({options.processes} processes x {options.threads} threads), " + (
+    parts = f"{counted(options.processes, 'process', 'es')} x {counted(options.threads, 'thread')}"
+    return f"{options.processes * options.threads} ({parts}), " + (
         f"{options.processes * options.async_slots} for async tasks"
     )
+
+
+def counted(number: int, word: str, plural: str = "s") -> str:
+    return f"{number} {word}{plural if number != 1 else ''}"
 
 
 def redis() -> str:
@@ -50,7 +55,7 @@ def redis() -> str:
         latency = time.monotonic() - started
         client.close()
     except AWAY as error:
-        return f"{where} does not answer: {one_line(error)}. Working from the database until it does."
+        return f"{where} does not answer: {one_line(error).rstrip('.')}. Working from the database until it does."
     return f"{where}, {duration(latency)}"
 
 
@@ -68,8 +73,10 @@ def schedules() -> str:
             enabled.count(),
             enabled.filter(next_due_at__isnull=False).order_by("next_due_at").first(),
         )
-    except DatabaseAway as error:
+    except (OperationalError, InterfaceError) as error:
         return f"the database does not answer: {one_line(error)}"
+    except DatabaseAway:
+        return 'its tables are missing or old; run "manage.py migrate"'
     if following is None:
         return f"{count}"
     due_in = max(0.0, (following.next_due_at - timezone.now()).total_seconds())

@@ -250,9 +250,12 @@ class Supervisor:
         lost = sum(entry.stage == STARTED for entry in self._area(child).entries())
         if not child.ordered:
             self._totals = self._totals._replace(lost=self._totals.lost + lost)
+        then = "; another takes its place" if self._wants_children() else ""
+        if child.ordered:
+            self._totals = self._totals._replace(released=self._totals.released + lost - len(child.overdue))
         self._reporter.say(
             "child_died",
-            f"! child {child.number} (pid {child.pid}) ended: {child.cause or ending(code)}; another takes its place",
+            f"! child {child.number} (pid {child.pid}) ended: {child.cause or ending(code)}{then}",
             child=child.number,
             lost=lost,
         )

@@ -1,16 +1,17 @@
--- Append ids to their lanes, unless they are known to be waiting or taken already.
+-- Put ids at the end of their lanes, or at the head, unless they are known to be waiting or taken already.
 --   KEYS[1]  our prefix, in braces: every key below begins with it and lies in its slot
---   ARGV     one group after the other: queue, rank, n, id 1 ... id n
+--   ARGV     'RPUSH' (end) or 'LPUSH' (head: give the ids last first), then one group after the other:
+--            queue, rank, n, id 1 ... id n
 --   returns  how many ids were new
 local P = KEYS[1]
-local pushed, i = 0, 1
+local push, pushed, i = ARGV[1], 0, 2
 while i <= #ARGV do
   local queue, rank, n = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local known, lane = P .. ':known:' .. queue, P .. ':lane:' .. queue .. ':' .. rank
   local new = 0
   for j = i + 3, i + 2 + n do
     if redis.call('SADD', known, ARGV[j]) == 1 then
-      redis.call('RPUSH', lane, ARGV[j])
+      redis.call(push, lane, ARGV[j])
       new = new + 1
     end
   end
