@@ -521,24 +521,31 @@ def test_outcomes_of_all_kinds_are_written_together(sql):
 def test_an_attempt_says_who_failed_when_and_how(sql):
     job = make("running")
 
-    record(states.FAIL, job, failure=failure(kind="timed_out", message="late", fingerprint="f", traceback="File x"))
+    record(states.FAIL, job, failure=failure(kind="timed_out", message="late", fingerprint="f", traceback="File x\n"))
 
     attempt = Attempt.objects.get()
     assert (attempt.job_id, attempt.number, attempt.kind, attempt.worker) == (job.pk, ATTEMPT, "timed_out", WORKER)
-    assert (attempt.exception_class, attempt.message, attempt.traceback) == ("ValueError", "late", "File x")
+    assert (attempt.exception_class, attempt.message, attempt.traceback) == (
+        "ValueError",
+        "late",
+        "File x\nValueError: late\n",
+    )
     assert about(attempt.finished_at - attempt.started_at, 2)
 
 
 def test_a_traceback_is_stored_once_for_all_that_failed_in_the_same_way(sql):
-    same = failure(fingerprint="f", traceback="File x")
-    Traceback.objects.create(fingerprint="old", text="File y")
+    same = failure(fingerprint="f", traceback="File x\n")
+    Traceback.objects.create(fingerprint="old", text="File y\n")
 
     moves.record([outcome(states.FAIL, make("running"), failure=same) for _ in range(3)])
     moves.record([outcome(states.FAIL, make("running"), failure=same)])
     moves.record([outcome(states.FAIL, make("running"), failure=failure(fingerprint="old", traceback="File z"))])
 
-    assert dict(Traceback.objects.values_list("fingerprint", "text")) == {"f": "File x", "old": "File y"}
-    assert [attempt.traceback for attempt in Attempt.objects.order_by("pk")] == ["File x"] * 4 + ["File y"]
+    assert dict(Traceback.objects.values_list("fingerprint", "text")) == {"f": "File x\n", "old": "File y\n"}
+    assert [attempt.traceback.splitlines()[0] for attempt in Attempt.objects.order_by("pk")] == [
+        *["File x"] * 4,
+        "File y",
+    ]
 
 
 def test_an_attempt_that_a_rescue_has_written_is_not_written_again(sql):
@@ -734,7 +741,7 @@ def test_a_job_that_is_retried_begins_anew_and_keeps_its_history(state):
     assert [again[name] for name in zeroed] == [0, 0, 0]
     assert {again[name] for name in (*emptied, "cancel_requested_at", "prune_at", "worker", "slot")} == {None}
     assert (again["reason"], again["last_error"]) == ("", "")
-    assert (again["claim"], again["attempt"], Attempt.objects.count()) == (CLAIM, ATTEMPT, 1)
+    assert (again["claim"], again["attempt"], Attempt.objects.count()) == (CLAIM + 1, ATTEMPT, 1)
     assert [one.pk for one in claim(job)] == [job.pk]
 
 
@@ -783,7 +790,7 @@ def test_a_worker_finds_what_the_database_says_that_it_runs():
     first, second = make("running", slot=1), make("running", slot=2)
     make("running", worker=OTHER_WORKER), make("succeeded", worker=WORKER, slot=1)
 
-    assert set(moves.held_by(WORKER)) == set(held(first, second))
+    assert {one for one, _ in moves.held_by_slot(WORKER)} == set(held(first, second))
     assert moves.held_by(WORKER, 2) == held(second)
 
 
@@ -891,7 +898,7 @@ def test_no_statement_on_the_way_of_a_job_scans_the_table(sql):
         list(moves.queues_with_work())
         jobs = claim(*waiting[:100])
         alone = claim(waiting[100], alone=True)
-        moves.held_by(WORKER)
+        moves.held_by_slot(WORKER)
         moves.held_by(WORKER, 1)
         moves.note_started([(one, 1.0) for one in held(*jobs[:2])])
         moves.note_progress([(one, "{}") for one in held(*jobs[:2])])

@@ -25,9 +25,10 @@ from ..exceptions import JobCancelled, JobsError, TaskNotFound, TaskTimeout
 from ..models import Job, database
 from ..moves import Held, Outcome
 from ..tasks import TaskContext, registry
+from .appetite import AHEAD, Appetite
 from .executor import Work
 from .failures import one_line
-from .options import AHEAD, Options
+from .options import Options
 from .recorder import Recorder
 from .report import Reporter
 from .slots import ENDED, LEAVING, Area, Header, Table
@@ -36,7 +37,6 @@ from .source import Source
 logger = logging.getLogger("django_jobs.worker")
 
 TICK = 0.25  # seconds between looks at deadlines while bodies run
-AHEAD_SECONDS = 0.1  # of work that is claimed before it can start
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
@@ -78,8 +78,7 @@ class Engine:
         self._alone: deque[UUID] = deque()  # lost before: to be run with nothing else
         self._running_alone = False
         self._shun_alone_until = 0.0
-        self._mean: float | None = None  # seconds that a body lasts
-        self._async_share = 0.0
+        self._appetite = Appetite(threads=options.threads, async_slots=options.async_slots)
         self._finished = 0
         self._failing_pause = 0.0
         self._progress_at = self._check_at = time.monotonic()
@@ -153,7 +152,7 @@ class Engine:
         while self._outbox:
             work = self._outbox.popleft()
             self._recorder.add(work)
-            self._learn(work)
+            self._appetite.lasted(work.outcome.finished - work.outcome.started)
 
     def _record(self) -> None:
         if not self._recorder or self._recorder.wait(self._company_expected()):
@@ -189,14 +188,8 @@ class Engine:
     def _is_dragging(self) -> bool:
         if self.inbox.empty():
             return False
-        running = self._sync_running()
+        running = [work.started for work in self._running() if not work.task.is_async]
         return len(running) >= self._options.threads and time.monotonic() - max(running) > DRAG_SECONDS
-
-    def _sync_running(self) -> list[float]:
-        """Return when each body that occupies a thread has started."""
-        return [
-            work.started for work in self._held.values() if work.started and not work.outcome and not work.task.is_async
-        ]
 
     def _take_inbox(self) -> list[Work]:
         works = []
@@ -216,7 +209,7 @@ class Engine:
         for work in works:
             self._let_go(work)
         self._header = self._header._replace(released=self._header.released + len(works))
-        self._mean = max(self._mean or 0.0, DRAG_SECONDS)
+        self._appetite.was_too_much(DRAG_SECONDS)
 
     def _give_back_unknown(self) -> None:
         """Give back what the database says we run and we do not hold: a claim whose reply was lost."""
@@ -260,10 +253,6 @@ class Engine:
         ]
         moves.note_progress(told)
 
-    def _learn(self, work: Work) -> None:
-        lasted = work.outcome.finished - work.outcome.started
-        self._mean = lasted if self._mean is None else 0.8 * self._mean + 0.2 * lasted
-
     def _count(self, transition: states.Transition) -> None:
         names = {states.SUCCEED: "succeeded", states.FAIL: "failed", states.RETRY: "retried"}
         name = names.get(transition, "cancelled")
@@ -297,29 +286,21 @@ class Engine:
         return bool(ids)
 
     def _wanted(self) -> int:
-        """Return how many jobs to take now: what can start at once, and a little of what can start soon."""
+        """Return how many jobs to take now."""
         if self.end or self._running_alone or self._alone or not self.may_start():
             return 0
-        room = min(len(self._free), self._left_of_max_jobs(), AHEAD * 2)
-        return max(0, min(room, self._wanted_async() or self._wanted_sync()))
+        running = self._running()
+        sync_running = sum(not work.task.is_async for work in running)
+        wanted = self._appetite.wanted(
+            waiting=self.inbox.qsize(), sync_running=sync_running, async_running=self._async_held()
+        )
+        return max(0, min(wanted, len(self._free), self._left_of_max_jobs()))
 
-    def _wanted_async(self) -> int:
-        """Where most jobs are async: as many as the loop still has room for."""
-        if self._async_share <= 0.5 or not self.inbox.empty():
-            return 0
-        return self._options.async_slots - self._async_running()
+    def _running(self) -> list[Work]:
+        return [work for work in self._held.values() if work.started and not work.outcome]
 
-    def _wanted_sync(self) -> int:
-        """As many as threads are idle, and about AHEAD_SECONDS of work besides, once it is known how long jobs last."""
-        if self._async_running() >= self._options.async_slots:
-            return 0
-        waiting, threads = self.inbox.qsize(), self._options.threads
-        ahead = min(AHEAD, int(AHEAD_SECONDS / self._mean * threads)) if self._mean else 0
-        if waiting > ahead // 2:
-            return 0
-        return max(0, threads - len(self._sync_running()) - waiting) + max(0, ahead - waiting)
-
-    def _async_running(self) -> int:
+    def _async_held(self) -> int:
+        """Count async jobs from their claim on: they start at once."""
         return sum(1 for work in self._held.values() if work.task and work.task.is_async and not work.outcome)
 
     def _left_of_max_jobs(self) -> int:
@@ -370,11 +351,10 @@ class Engine:
             raise
 
     def _hand_over(self, work: Work) -> None:
+        self._appetite.came(is_async=work.task.is_async)
         if work.task.is_async:
-            self._async_share = 0.9 * self._async_share + 0.1
             self.async_inbox.append(work)
         else:
-            self._async_share *= 0.9
             self.inbox.put(work)
 
     def _hold(self, job: Job) -> tuple[Work, Exception | None]:

@@ -7,8 +7,7 @@ from uuid import UUID
 
 from ..conf import jobs_settings, seconds
 from ..ids import job_id
-
-AHEAD = 100  # jobs that a child claims at most beyond those it can start at once
+from .appetite import AHEAD
 
 
 @dataclass(frozen=True, kw_only=True)
