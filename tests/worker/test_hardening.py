@@ -322,9 +322,11 @@ def test_a_worker_does_not_spin_while_the_database_is_away_and_keeps_its_outcome
     connections.close_all()
 
     postgres.stop("immediate")
-    for name in "abc":
-        (tmp_path / name).touch()
+    (tmp_path / "a").touch()
     wait_for(lambda: "outcomes are kept" in running.output, 10, "the failure")
+    for name in "bc":
+        (tmp_path / name).touch()
+        wait_for((tmp_path / f"{name}.ended").exists, 10, "the end of the body")
     used = processor_use(child)
     postgres.start()
     for job in jobs:
