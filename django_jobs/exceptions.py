@@ -36,10 +36,6 @@ class InvalidCron(JobsError, ValueError):
     """A cron expression that is refused; the message says why."""
 
 
-class TransitionRefused(JobsError):
-    """The job is not in a state from which it can go there."""
-
-
 class EmbeddedServerError(JobsError):
     """The embedded Valkey could not be started; the message says what to install or to set."""
 

@@ -24,11 +24,6 @@ def job_id() -> UUID:
     return _uuid(ticks, int.from_bytes(os.urandom(8)))
 
 
-def first_id(seconds: float) -> UUID:
-    """Return the smallest id of the given moment (seconds since the epoch), to search by time."""
-    return _uuid(_ticks(int(max(seconds, 0) * 1e9)), 0)
-
-
 def _ticks(nanoseconds: int) -> int:
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
     return milliseconds << 12 | (rest << 12) // 1_000_000

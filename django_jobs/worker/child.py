@@ -35,7 +35,7 @@ class Child:
             area=area,
             table=table,
             reporter=reporter,
-            wake_bodies=self._wake_async,
+            wake_async=self._wake_async,
         )
         self._engine_thread = threading.Thread(target=self._run_engine, name="django_jobs engine")
         self._bodies = [

@@ -11,6 +11,7 @@ import os
 import select
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from queue import Empty, SimpleQueue
@@ -31,7 +32,7 @@ from .failures import one_line
 from .options import Options
 from .recorder import Recorder
 from .report import Reporter
-from .slots import ENDED, LEAVING, Area, Header, Table
+from .slots import ENDED, LEAVING, WORKING, Area, Header, Table
 from .source import Source
 
 logger = logging.getLogger("django_jobs.worker")
@@ -57,18 +58,24 @@ class Engine:
     """Moves jobs between the database, Redis and the bodies of one child."""
 
     def __init__(
-        self, *, options: Options, number: int, area: Area, table: Table, reporter: Reporter, wake_bodies: int
+        self,
+        *,
+        options: Options,
+        number: int,
+        area: Area,
+        table: Table,
+        reporter: Reporter,
+        wake_async: Callable[[], None],
     ):
         self.inbox: SimpleQueue[Work | None] = SimpleQueue()  # for sync bodies
         self.async_inbox: deque[Work] = deque()
-        self.async_bodies = None  # set by the child when the first async task comes
         self.end: End | None = None
         self._options = options
         self._number = number
         self._area = area
         self._table = table
         self._reporter = reporter
-        self._bodies = wake_bodies
+        self._wake_async = wake_async  # tells the loop that async jobs have come
         self._source = Source(options.taker(number), options.queues)
         self._recorder = Recorder()
         self._outbox: deque[Work] = deque()
@@ -100,7 +107,6 @@ class Engine:
     def stop(self, end: End = End.DONE) -> None:
         """Take nothing more, give back what has not started, end when the running bodies have ended."""
         self.end = self.end or end
-        self._header = self._header._replace(phase=LEAVING)
         self.poke()
 
     def may_start(self, work: Work | None = None) -> bool:
@@ -127,7 +133,7 @@ class Engine:
                 self._failing_pause = 0.0
             except DatabaseAway as error:
                 self._database_failed(error)
-            self._header = self._header._replace(turned=time.monotonic())
+            self._header = self._header._replace(turned=time.monotonic(), phase=LEAVING if self.end else WORKING)
             self._area.set_header(self._header)
         self._source.leave()
         connections.close_all()
@@ -218,7 +224,6 @@ class Engine:
         unknown = [one for one in claimed if one.id not in self._held or self._held[one.id].job.claim != one.claim]
         if unknown:
             logger.warning("%d jobs are claimed for us that we do not hold; they are given back", len(unknown))
-            self._source.forget()
             enqueue.dispatch(moves.release(unknown))
         self._must_check, self._check_at = False, time.monotonic()
 
@@ -340,7 +345,7 @@ class Engine:
             if error is None:
                 self._hand_over(work)
         if self.async_inbox:
-            self._bodies()
+            self._wake_async()
         unfit = deque((work, error) for work, error in works if error is not None)
         try:
             while unfit:

@@ -13,7 +13,7 @@ from uuid import RFC_4122, UUID
 import pytest
 
 from django_jobs import ids
-from django_jobs.ids import first_id, job_id
+from django_jobs.ids import job_id
 
 
 def made_in_a_fork(count: int) -> list[UUID]:
@@ -123,18 +123,3 @@ def test_a_forked_process_does_not_inherit_a_clock_that_ran_ahead(monkeypatch):
     [inherited] = made_in_a_fork(1)
 
     assert milliseconds(inherited) <= time.time_ns() // 1_000_000
-
-
-@pytest.mark.parametrize("moment", [0, 1, 1_700_000_000, 1_700_000_000.5])
-def test_the_first_id_of_a_moment_is_the_smallest_that_can_be_made_then(moment, monkeypatch):
-    monkeypatch.setattr(ids, "_last", 0)
-    monkeypatch.setattr(ids.time, "time_ns", lambda: int(moment * 10**9))
-
-    first, made = first_id(moment), job_id()
-
-    assert first <= made
-    assert milliseconds(first) == milliseconds(made)
-
-
-def test_the_first_id_of_a_moment_before_1970_is_the_very_first():
-    assert first_id(-5) == first_id(0)
