@@ -56,6 +56,8 @@ class Worker(models.Model):
 class Meta(models.Model):
     """What all workers share: the epoch of Redis, and who does the chores for how long."""
 
+    EPOCH = "epoch"  # a key
+
     key = models.CharField(primary_key=True, max_length=64)
     value = models.CharField(max_length=255, default="")
     until = models.DateTimeField(null=True)

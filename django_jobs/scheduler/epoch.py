@@ -7,7 +7,7 @@ from datetime import timedelta
 from ..ids import job_id
 from ..models import DbNow, Meta, database
 
-KEY = "epoch"
+KEY = Meta.EPOCH
 SECONDS = 60  # between changes, so that a failover to a copy older than that is noticed
 
 

@@ -230,7 +230,10 @@ class Clerk:
                 again += moves.release(_held(started), started=True)
             else:
                 again += moves.lose(_held(started), cause=death.cause)
-            again += moves.release(moves.held_by(self._options.id, death.child))  # what never started
+            # Not those whose rows were locked just now: their bodies ran, and their turn comes when the lock is gone.
+            ran = {*_held(started), *_held(overdue)}
+            never_started = [one for one in moves.held_by(self._options.id, death.child) if one not in ran]
+            again += moves.release(never_started)
         self._be_wary()
         self._parted.add(self._options.taker(death.child))
         self._return_taken()

@@ -16,7 +16,6 @@ logger = logging.getLogger("django_jobs.worker")
 SHORTEST_POLL = 0.01  # seconds between looks at the rows while there is work
 LONGEST_POLL = 0.1  # ... and while there is none
 QUEUES_EVERY = 1.0  # seconds between looks for new queues
-EPOCH_KEY = "epoch"
 MEANWHILE = "This worker goes on from the database until it is back."
 
 
@@ -144,7 +143,7 @@ class Source:
     def _read_epoch(self) -> None:
         """Learn the epoch from the database; until Redis is at the same one, the rows are asked."""
         self._doubtful = False
-        self._epoch = Meta.objects.filter(key=EPOCH_KEY).values_list("value", flat=True).first() or ""
+        self._epoch = Meta.objects.filter(key=Meta.EPOCH).values_list("value", flat=True).first() or ""
 
     def _redis_failed(self, error: BaseException) -> None:
         if self.waiter:
