@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -363,7 +364,8 @@ def _answer(supervisor: socket.socket | None, death: Death, timeouts: Outcomes) 
     if supervisor is not None:
         retried = sum(outcome.transition is states.RETRY for outcome in timeouts)
         settled = {"child": death.child, "failed": len(timeouts) - retried, "retried": retried}
-        supervisor.send(json.dumps(settled).encode() + b"\n")
+        with suppress(OSError):  # at a second signal it does not wait for us
+            supervisor.send(json.dumps(settled).encode() + b"\n")
 
 
 def die_with_parent(parent: int) -> None:

@@ -321,6 +321,8 @@ def test_a_body_that_outlasts_the_stop_goes_back_without_blame(worker, how):
     assert code == 0, running.output
     assert (job.state, job.interruptions, job.losses, job.failures) == (states.QUEUED, 1, 0, 0)
     assert [attempt.kind for attempt in job.errors] == [Attempt.Kind.INTERRUPTED]
+    assert "Traceback" not in running.output
+    assert Worker.objects.get().stopped_at is not None
 
 
 @pytest.mark.once
