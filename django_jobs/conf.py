@@ -1,12 +1,14 @@
-"""Settings: the one dict DJANGO_JOBS, read at the moment of use so that override_settings works."""
+"""Settings: the one dict DJANGO_JOBS, read when first used and again after each change (override_settings)."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 
 SETTING = "DJANGO_JOBS"
 
@@ -31,7 +33,9 @@ class Option:
         if instance is None:
             return self
         given = getattr(django_settings, SETTING, {})
-        return given.get(self.name, self.default) if isinstance(given, dict) else self.default  # a check tells
+        value = given.get(self.name, self.default) if isinstance(given, dict) else self.default  # a check tells
+        vars(instance)[self.name] = value  # found there from now on: a body in a worker needs six of them
+        return value
 
 
 class Settings:
@@ -60,7 +64,7 @@ class Settings:
     UNKNOWN_TASK_AFTER = Option(timedelta(days=1))  # duration: how long a job waits for a worker that knows its task
     MIDDLEWARE = Option([])  # list of str: dotted paths of wrappers around enqueue and execute
 
-    @property
+    @cached_property
     def retention(self) -> dict[str, float | None]:
         """Return state -> seconds to keep a finished job, or None for ever."""
         return {state: seconds(keep) for state, keep in (DEFAULT_RETENTION | self.RETENTION).items()}
@@ -75,6 +79,14 @@ DEFAULT_RETENTION = {
 NAMES = [name for name, option in vars(Settings).items() if isinstance(option, Option)]
 
 jobs_settings = Settings()
+
+
+def _forget(*, setting: str, **signal: Any) -> None:
+    if setting == SETTING:
+        vars(jobs_settings).clear()
+
+
+setting_changed.connect(_forget)
 
 
 def seconds(duration: timedelta | float | None) -> float | None:

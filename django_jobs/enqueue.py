@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from uuid import UUID
 
 from django.db import DatabaseError, connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import broker, failpoints, moves, signals, states
 from .broker import Waiting
+from .conf import jobs_settings
 from .middleware import wrapped
-from .models import Job, Queue, database
+from .models import Job, Queue, database, db_now
 from .moves import Moved
+from .sql import statements
 
 logger = logging.getLogger("django_jobs.enqueue")
 
 INSERT_CHUNK = 1000  # rows of one INSERT
 LOOK_BACK = 100  # callbacks; a transaction that has registered more since gets a second push
-MOMENTS = ("run_after", "expires_at", "enqueued_at")  # what the database's clock may decide
 
 _known_queues: set[tuple[str, str]] = set()
 _warned: set[str] = set()
@@ -29,40 +32,48 @@ _warned: set[str] = set()
 
 def save(jobs: Sequence[Job]) -> None:
     """Insert new jobs on the jobs' database, to be pushed when its transaction commits."""
-    alias = database()
-    warn_of_other_transaction(alias)
-    ensure_queues(alias, {job.queue_name for job in jobs})
+    connection = connections[database()]
+    warn_of_other_transaction(connection)
+    ensure_queues(connection, {job.queue_name for job in jobs})
+    if jobs_settings.MIDDLEWARE:
+        insert_wrapped(connection.alias, jobs)
+    else:
+        insert(connection.alias, jobs)
+    failpoints.hit("after_insert")
+    block = connection.atomic_blocks[0] if connection.atomic_blocks else None
+    for job in jobs:
+        job._enqueued_in = block
+        signals.job_enqueued.send_robust(Job, job=job)
+    push(connection, [Waiting(job.queue_name, -job.priority, job.id.hex) for job in jobs if job.state == states.QUEUED])
+
+
+def insert_wrapped(alias: str, jobs: Sequence[Job]) -> None:
+    """Insert rows inside the middleware of all of them, which may still change them."""
     with ExitStack() as stack:
         for job in jobs:
             stack.enter_context(wrapped("enqueue", job))
         insert(alias, jobs)
-    failpoints.hit("after_insert")
-    blocks = connections[alias].atomic_blocks
-    for job in jobs:
-        job._enqueued_in = blocks[0] if blocks else None
-        signals.job_enqueued.send_robust(type(job), job=job)
-    dispatch([Moved(job.pk, job.queue_name, job.priority) for job in jobs if job.state == states.QUEUED])
 
 
 def insert(alias: str, jobs: Sequence[Job]) -> None:
-    """Insert rows; moments that the database's clock decides are read back."""
-    if len(jobs) == 1:
-        jobs[0].save(force_insert=True, using=alias)
-    else:
-        Job.objects.using(alias).bulk_create(jobs, batch_size=INSERT_CHUNK)
-    timed = {job.pk: job for job in jobs if any(_is_expression(getattr(job, name)) for name in MOMENTS)}
-    for pks in _chunks(list(timed), INSERT_CHUNK):
-        for row in Job.objects.using(alias).filter(pk__in=pks).values("pk", *MOMENTS):
-            for name in MOMENTS:
-                setattr(timed[row["pk"]], name, row[name])
+    """Insert rows, all or none; moments that are given as a timedelta are counted by the database's clock."""
+    if any(type(job.run_after) is timedelta or type(job.expires_at) is timedelta for job in jobs):
+        _resolve_moments(jobs, db_now())
+    if len(jobs) <= INSERT_CHUNK:
+        statements(alias).insert(alias, jobs)
+        return
+    with transaction.atomic(using=alias):
+        for start in range(0, len(jobs), INSERT_CHUNK):
+            statements(alias).insert(alias, jobs[start : start + INSERT_CHUNK])
 
 
-def _is_expression(value: object) -> bool:
-    return hasattr(value, "resolve_expression")
-
-
-def _chunks(keys: list[UUID], size: int) -> Iterator[list[UUID]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))
+def _resolve_moments(jobs: Sequence[Job], now: datetime) -> None:
+    for job in jobs:
+        job.enqueued_at = now
+        if isinstance(job.run_after, timedelta):
+            job.run_after += now
+        if isinstance(job.expires_at, timedelta):
+            job.expires_at += now
 
 
 def dispatch(moved: Iterable[Moved], *, first: bool = False) -> None:
@@ -71,14 +82,18 @@ def dispatch(moved: Iterable[Moved], *, first: bool = False) -> None:
     ``first``: before all others of their lanes, for jobs that were taken and come back unharmed.
     """
     waiting = [Waiting(one.queue_name, -one.priority, one.id.hex) for one in moved]
+    push(connections[database()], waiting, first=first)
+
+
+def push(connection: BaseDatabaseWrapper, waiting: list[Waiting], *, first: bool = False) -> None:
+    """Do as ``dispatch``, for what waits."""
     if not waiting or not broker.is_used():
         return
-    connection = connections[database()]
     push = _push_at_this_commit(connection)
     if push and push.first == first:
         push.waiting += waiting  # one push for all jobs of a transaction
     else:
-        transaction.on_commit(_Push(waiting, first), using=connection.alias)
+        connection.on_commit(_Push(waiting, first))
 
 
 class _Push:
@@ -104,13 +119,13 @@ def _push_at_this_commit(connection) -> _Push | None:
     return None
 
 
-def ensure_queues(alias: str, names: set[str]) -> None:
+def ensure_queues(connection: BaseDatabaseWrapper, names: set[str]) -> None:
     """Make a row, after the commit, for each queue that this process has not seen before.
 
     Not in the transaction: another one that had just made the same row would keep us waiting for its end.
     """
-    if any((alias, name) not in _known_queues for name in names):
-        transaction.on_commit(partial(_make_queues, alias, names), using=alias)
+    if any((connection.alias, name) not in _known_queues for name in names):
+        connection.on_commit(partial(_make_queues, connection.alias, names))
 
 
 def _make_queues(alias: str, names: set[str]) -> None:
@@ -124,9 +139,9 @@ def _make_queues(alias: str, names: set[str]) -> None:
         logger.warning("no rows for the queues %s", ", ".join(sorted(names)), exc_info=True)
 
 
-def warn_of_other_transaction(alias: str) -> None:
+def warn_of_other_transaction(ours: BaseDatabaseWrapper) -> None:
     """Warn once when the caller seems to believe that another database's transaction counts."""
-    if connections[alias].in_atomic_block:
+    if ours.in_atomic_block or len(connections.settings) == 1:
         return
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block and connection.alias not in _warned:
@@ -135,7 +150,7 @@ def warn_of_other_transaction(alias: str) -> None:
                 'A job was enqueued inside atomic(using="%s"), but jobs live on "%s": it is saved and sent at once, '
                 "even if that transaction rolls back.",
                 connection.alias,
-                alias,
+                ours.alias,
             )
 
 

@@ -8,7 +8,7 @@ return a context manager: ``enqueue(job)`` around the saving of a new job, when 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -16,10 +16,16 @@ from django.utils.module_loading import import_string
 
 from .conf import jobs_settings
 
+_unwrapped = nullcontext()
+
+
+def wrapped(method: str, subject: Any) -> AbstractContextManager[None]:
+    """Enter every middleware's ``method`` with the subject, the first outermost."""
+    return _wrapped(method, subject) if jobs_settings.MIDDLEWARE else _unwrapped
+
 
 @contextmanager
-def wrapped(method: str, subject: Any) -> Iterator[None]:
-    """Enter every middleware's ``method`` with the subject, the first outermost."""
+def _wrapped(method: str, subject: Any) -> Iterator[None]:
     with ExitStack() as stack:
         for wrapper in wrappers(method, tuple(jobs_settings.MIDDLEWARE)):
             stack.enter_context(_manager(wrapper, subject))

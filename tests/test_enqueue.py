@@ -279,10 +279,7 @@ def test_a_thousand_jobs_are_one_insert(settings, pushes):
     with CaptureQueriesContext(connection) as queries:
         jobs = add.enqueue_many(add.s(number, 0) for number in range(1000))
 
-    assert [query["sql"].split("(")[0].strip() for query in queries if "INSERT" in query["sql"]] == [
-        'INSERT INTO "django_jobs_job"'
-    ]
-    assert len({query["sql"].split()[0] for query in queries} - {"INSERT", "BEGIN", "COMMIT"}) == 0
+    assert ["INSERT INTO django_jobs_job" in query["sql"] for query in queries] == [True]
     assert pushes() - before == 1
     assert len(jobs) == 1000
 
@@ -294,8 +291,8 @@ def test_more_than_a_thousand_go_by_the_thousand():
     with CaptureQueriesContext(connection) as queries:
         add.using(run_after=HOUR).enqueue_many(add.s(number, 0) for number in range(2500))
 
-    statements = [query["sql"].split()[0] for query in queries]
-    assert (statements.count("INSERT"), statements.count("SELECT")) == (3, 3)
+    inserts = [query for query in queries if "INSERT" in query["sql"]]
+    assert (len(inserts), len(queries)) == (3, 6)  # one asks for the time, two begin and commit
 
 
 def test_many_jobs_keep_their_order_and_arguments(ids):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError, ResponseError
 
+from .script import Script
 from .waiter import Waiter
 
 PROTOCOL = 1  # a new format gets a new number, and is filled from the rows
@@ -49,7 +50,7 @@ class Broker:
     def __init__(self, client: redis.Redis, prefix: str):
         self.client = client
         self.prefix = f"{{{prefix}:{PROTOCOL}}}"  # the braces keep all keys in one slot of a cluster
-        scripts = {path.stem: client.register_script(path.read_text()) for path in _SCRIPTS.glob("*.lua")}
+        scripts = {path.stem: Script(client, path.read_text()) for path in _SCRIPTS.glob("*.lua")}
         self._push, self._take = scripts["push"], scripts["take"]
         self._give_back, self._count, self._drop = scripts["give_back"], scripts["count"], scripts["drop"]
 
@@ -80,7 +81,7 @@ class Broker:
         ids = self._take(keys=[self.prefix], args=[taker, epoch, count, *queues])
         if ids is None:
             raise EpochChanged
-        return [id.decode(errors="backslashreplace") for id in ids]
+        return ids.decode(errors="backslashreplace").split("\n") if ids else []
 
     def give_back(self, taker: str) -> int:
         """Put what a taker holds back to the heads of its lanes; return how many ids."""

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import connections
 from django.db.models import QuerySet
 
 from .. import broker, enqueue, states
@@ -66,7 +67,7 @@ def pause(options: Options) -> dict[str, Any]:
             check_queue(name)
         except InvalidTask as error:
             raise CommandError(str(error), returncode=2) from None
-    enqueue.ensure_queues(database(), set(options["queues"]))
+    enqueue.ensure_queues(connections[database()], set(options["queues"]))
     return {"paused": pauses.pause(options["queues"], by=getpass.getuser(), reason=options["reason"])}
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from django.db import connections, models
 from django.db.models import Q
+from django.db.models.base import ModelState
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from .. import states
+from .. import codec, states
 from ..ids import job_id
 from .database import Manager, database
-from .fields import DbNow, EncodedField, PartialIndex
+from .fields import DbNow, EncodedField, EncodedText, PartialIndex
 
 STATE_LABELS = [
     (states.SCHEDULED, pgettext_lazy("job state", "scheduled")),
@@ -114,6 +116,26 @@ class Job(models.Model):
     def __str__(self) -> str:
         return f"{self.name} {self.id}"
 
+    # Without ``__init__``, as unpickling does it: that one takes longer than all else that is done for a job.
+
+    @classmethod
+    def new(cls, **columns: Any) -> Job:
+        """Return a new job as ``Job(...)`` would; keywords are names of columns, encoded values are EncodedText."""
+        return cls._made(_defaults() | {"id": job_id()} | columns, ModelState())
+
+    @classmethod
+    def loaded(cls, alias: str, columns: dict[str, Any]) -> Job:
+        """Return a job as it was read from the database of that alias; other columns are read at the first look."""
+        state = ModelState()
+        state.db, state.adding = alias, False
+        return cls._made(columns, state)
+
+    @classmethod
+    def _made(cls, columns: dict[str, Any], state: ModelState) -> Job:
+        job = cls.__new__(cls)
+        job.__dict__.update(columns, _state=state)
+        return job
+
     @property
     def name(self) -> str:
         """The task's name without its module."""
@@ -203,6 +225,17 @@ class Job(models.Model):
             yield pause if end is None else max(0.0, min(pause, end - time.monotonic()))
             pause = min(pause * 1.3, 0.5)
         yield 0.0  # a last look, so that timeout=0 means: look once
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """Return the columns of a job that nothing is said about; what could be changed in place is encoded."""
+    columns = {field.attname: field.get_default() for field in Job._meta.concrete_fields if not field.primary_key}
+    columns["enqueued_at"] = None  # the database knows
+    return {
+        name: EncodedText(codec.dumps(value)) if isinstance(value, list | dict) else value
+        for name, value in columns.items()
+    }
 
 
 class Attempt(models.Model):

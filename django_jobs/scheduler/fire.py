@@ -200,7 +200,7 @@ def checked_job_of(schedule: Schedule) -> Job:
 
 
 def _unchecked_job_of(schedule: Schedule) -> Job:
-    return Job(
+    return Job.new(
         task_path=schedule.task_path,
         args=schedule.__dict__["args"],  # as it is stored: it may be what cannot be read
         kwargs=schedule.__dict__["kwargs"],
@@ -209,7 +209,7 @@ def _unchecked_job_of(schedule: Schedule) -> Job:
         timeout=seconds(jobs_settings.TIMEOUT),
         max_attempts=jobs_settings.MAX_ATTEMPTS,
         max_losses=jobs_settings.MAX_LOSSES,
-        schedule=schedule,
+        schedule_id=schedule.pk,
     )
 
 

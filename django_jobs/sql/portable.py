@@ -1,4 +1,4 @@
-"""Claim and record by the ORM, for every database."""
+"""Insert, claim and record by the ORM, for every database."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from django.db import models, transaction
 from django.db.models import F, Q
 
 from .. import states
-from ..models import DbNow, EncodedText, Job, Queue
+from ..models import DbNow, EncodedText, Job, Queue, db_now
 from .outcome import Row
+
+
+def insert(alias: str, jobs: Sequence[Job]) -> None:
+    """Insert new jobs, and tell them when."""
+    now = db_now()
+    for job in jobs:
+        job.enqueued_at = job.enqueued_at or now
+    Job.objects.using(alias).bulk_create(jobs)
 
 
 def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: int) -> list[Job]:

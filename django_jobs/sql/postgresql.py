@@ -1,36 +1,92 @@
-"""Claim and record on PostgreSQL: one statement for a batch, rows locked by somebody else left out."""
+"""Insert, claim and record on PostgreSQL: one statement for a batch, rows locked by somebody else left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Field
 
-from ..models import EncodedField, EncodedText, Job, Queue
+from .. import codec, states
+from ..models import EncodedText, Job, Queue
 from .outcome import Row
 
-# What a worker does not need to run a job stays in the database until somebody looks.
-NOT_CLAIMED = frozenset(
-    {
-        "return_value",
-        "reason",
-        "started_at",
-        "finished_at",
-        "last_error",
-        "progress",
-        "parent",
-        "copied_from",
-        "prune_at",
-    }
+# The columns that a new job may fill, and their types; the others begin as NOTHING_YET or as NULL.
+NEW = {
+    "id": "uuid",
+    "task_path": "text",
+    "args": "text",
+    "kwargs": "text",
+    "metadata": "text",
+    "context": "text",
+    "queue_name": "text",
+    "priority": "int",
+    "state": "text",
+    "run_after": "timestamptz",
+    "expires_at": "timestamptz",
+    "enqueued_at": "timestamptz",  # None: now
+    "timeout": "float8",
+    "max_attempts": "int",
+    "max_losses": "int",
+    "backend": "text",
+    "schedule_id": "bigint",
+    "parent": "uuid",
+    "copied_from": "uuid",
+    "created_by": "text",
+}
+ENCODED = ("args", "kwargs", "metadata", "context")  # none of them is ever NULL
+NOTHING_YET = {
+    "reason": "''",
+    "last_error": "''",
+    "claim": "0",
+    "attempt": "0",
+    "failures": "0",
+    "losses": "0",
+    "interruptions": "0",
+}
+
+NOW_IF_NULL = "COALESCE(r.enqueued_at, STATEMENT_TIMESTAMP())"
+
+INSERT = """
+WITH new AS (
+    INSERT INTO {job} ({columns}, {others})
+    SELECT {values}, {nothing_yet} FROM UNNEST({arrays}) AS r({names})
 )
+SELECT STATEMENT_TIMESTAMP()
+"""
+
+# What a worker needs to run a job; the rest stays in the database until somebody looks.
+CLAIMED = (
+    "id",
+    "task_path",
+    *ENCODED,
+    "queue_name",
+    "priority",
+    "run_after",
+    "expires_at",
+    "timeout",
+    "max_attempts",
+    "max_losses",
+    "claim",
+    "attempt",
+    "failures",
+    "losses",
+    "interruptions",
+    "enqueued_at",
+    "cancel_requested_at",
+    "backend",
+    "schedule_id",
+    "created_by",
+)
+
+TEXTS = frozenset({"state", "reason", "last_error", "return_value", "progress"})  # of an outcome's row
 
 CLAIM = """
 WITH picked AS (
     SELECT id FROM {job}
-    WHERE id = ANY(%(ids)s) AND state = 'queued' AND losses <= %(max_losses)s
+    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'queued' AND losses <= %(max_losses)s
       AND (run_after IS NULL OR run_after <= STATEMENT_TIMESTAMP())
       AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())
       AND queue_name NOT IN (SELECT name FROM {queue} WHERE paused_at IS NOT NULL)
@@ -67,50 +123,83 @@ RETURNING j.id
 """
 
 
+def insert(alias: str, jobs: Sequence[Job]) -> None:
+    """Insert new jobs, and tell them when."""
+    rows = [job.__dict__ for job in jobs]
+    arrays = [_new_array(name, [row[name] for row in rows]) for name in NEW]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_insert_sql(), arrays)
+        (now,) = cursor.fetchone()
+    for job in jobs:
+        job.enqueued_at = job.enqueued_at or now
+        job._state.db, job._state.adding = alias, False
+
+
+def _new_array(name: str, values: list[Any]) -> str:
+    if name in ENCODED:
+        return _texts(value if type(value) is EncodedText else codec.dumps(value) for value in values)
+    return _texts(values) if NEW[name] == "text" else _array(values)
+
+
 def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: int) -> list[Job]:
     """Claim those of the ids that are queued, due, not paused and no one else's; return them.
 
     Rows with more than ``max_losses`` losses are left alone.
     """
     with connections[alias].cursor() as cursor:
-        cursor.execute(_claim_sql(), {"ids": list(ids), "max_losses": max_losses, "worker": worker, "slot": slot})
+        cursor.execute(_claim_sql(), {"ids": _array(ids), "max_losses": max_losses, "worker": worker, "slot": slot})
         rows = cursor.fetchall()
-    return [_job(alias, row) for row in rows]
+    return [_job(alias, row, state=states.RUNNING, worker=worker, slot=slot) for row in rows]
 
 
 def record(alias: str, rows: Sequence[Row]) -> set[UUID]:
     """Write outcomes for those jobs whose claim is still the one given; return their ids."""
-    columns = [[getattr(row, name) for row in rows] for name in Row.__slots__]
+    columns = zip(Row._fields, zip(*rows, strict=True), strict=True)
+    arrays = [_texts(values) if name in TEXTS else _array(values) for name, values in columns]
     with connections[alias].cursor() as cursor:
-        cursor.execute(_record_sql(), columns)
+        cursor.execute(_record_sql(), arrays)
         return {id for (id,) in cursor.fetchall()}
 
 
-def _job(alias: str, row: tuple) -> Job:
-    values = list(row)
-    for place in _encoded_places():
-        if values[place] is not None:
-            values[place] = EncodedText(values[place])
-    return Job.from_db(alias, _columns(), values)
+def _array(values: Iterable[Any]) -> str:
+    """Return an array of PostgreSQL of ids or numbers: a tenth of what the driver takes for a list."""
+    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 
-def _claimed_fields() -> list[Field]:
-    return [field for field in Job._meta.concrete_fields if field.name not in NOT_CLAIMED]
+def _texts(values: Iterable[str | None]) -> str:
+    """Return an array of PostgreSQL of texts."""
+    return _array(value if value is None else _quoted(value) for value in values)
+
+
+def _quoted(text: str) -> str:
+    text = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{text}"'
+
+
+def _job(alias: str, row: tuple, **known: Any) -> Job:
+    columns = dict(zip(CLAIMED, row, strict=True), **known)
+    for name in ENCODED:
+        columns[name] = EncodedText(columns[name])
+    return Job.loaded(alias, columns)
 
 
 @cache
-def _columns() -> list[str]:
-    return [field.attname for field in _claimed_fields()]  # in the model's order, as from_db wants it
-
-
-@cache
-def _encoded_places() -> list[int]:
-    return [place for place, field in enumerate(_claimed_fields()) if isinstance(field, EncodedField)]
+def _insert_sql() -> str:
+    names = ", ".join(NEW)
+    return INSERT.format(
+        job=Job._meta.db_table,
+        columns=names,
+        others=", ".join(NOTHING_YET),
+        values=", ".join(NOW_IF_NULL if name == "enqueued_at" else f"r.{name}" for name in NEW),
+        nothing_yet=", ".join(NOTHING_YET.values()),
+        arrays=", ".join(f"%s::{kind}[]" for kind in NEW.values()),
+        names=names,
+    )
 
 
 @cache
 def _claim_sql() -> str:
-    columns = ", ".join(f"j.{name}" for name in _columns())
+    columns = ", ".join(f"j.{name}" for name in CLAIMED)
     return CLAIM.format(job=Job._meta.db_table, queue=Queue._meta.db_table, columns=columns)
 
 

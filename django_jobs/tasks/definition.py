@@ -15,12 +15,13 @@ from .. import codec, states
 from .. import enqueue as queue
 from ..conf import jobs_settings, seconds
 from ..exceptions import InvalidTask, NotEncodable
-from ..models import DbNow, EncodedText, Job
+from ..models import EncodedText, Job
 from . import registry
 from .base import BaseTask
 from .options import UNSET, Unset, check_call_options, check_options, check_queue
 
 EMPTY = EncodedText("{}")
+MAX_SHAPES = 100  # of calls of one task, that are remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,24 +120,31 @@ class Task(BaseTask):
         """Return a new job, checked but not saved."""
         registry.warn_if_undiscovered(self)
         check_queue(self.queue_name)
-        self.bind(args, kwargs)
+        self.check(args, kwargs)
         encoded_args, encoded_kwargs = self._encoded(args, dict(kwargs))
         run_after = self.run_after
-        return Job(
+        return Job.new(
             task_path=self.module_path,
             args=encoded_args,
             kwargs=encoded_kwargs,
-            metadata=dict(self.metadata) if self.metadata else EMPTY,
-            context={},
+            metadata=EncodedText(codec.dumps(self.metadata)) if self.metadata else EMPTY,
             queue_name=self.queue_name,
             priority=self.priority,
             state=states.QUEUED if run_after is None else states.SCHEDULED,
-            run_after=DbNow() + run_after if isinstance(run_after, timedelta) else run_after,
+            run_after=run_after,  # a timedelta is counted from the insert, by the database's clock
             expires_at=self._expires_at(run_after),
             timeout=seconds(setting("TIMEOUT", self.timeout)),
             max_attempts=setting("MAX_ATTEMPTS", self.max_attempts),
             max_losses=setting("MAX_LOSSES", self.max_losses),
         )
+
+    def check(self, args: tuple[Any, ...] | list[Any], kwargs: Mapping[str, Any]) -> None:
+        """Raise TypeError when the arguments do not fit the function, the context left out."""
+        shape = (len(args), *kwargs)
+        if shape not in self._shapes:
+            self.bind(args, kwargs)
+            if len(self._shapes) < MAX_SHAPES:
+                self._shapes.add(shape)
 
     def bind(self, args: tuple[Any, ...] | list[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
         """Bind the arguments to the function's, the context left out; raise TypeError when they do not fit."""
@@ -146,6 +154,11 @@ class Task(BaseTask):
             reason = self._unexpected(kwargs) or str(error).replace("keyword argument", "argument")
             verb = "" if reason.startswith("got ") else "was called wrongly: "
             raise TypeError(f"{self.name}.enqueue() {verb}{reason}. It takes {self.takes}.") from None
+
+    @cached_property
+    def _shapes(self) -> set[tuple]:
+        """Return which numbers of positional arguments, with which names of others, are known to fit."""
+        return set()
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -228,12 +241,7 @@ class Task(BaseTask):
         if self.expires is None:
             return None
         lifetime = timedelta(seconds=seconds(self.expires))
-        match run_after:
-            case None:
-                return DbNow() + lifetime
-            case timedelta():
-                return DbNow() + (run_after + lifetime)
-        return run_after + lifetime
+        return lifetime if run_after is None else run_after + lifetime
 
 
 class _Bare:

@@ -30,7 +30,7 @@ from .appetite import AHEAD, Appetite
 from .executor import Work
 from .failures import one_line
 from .options import Options
-from .recorder import Recorder
+from .recorder import BATCH, Recorder
 from .report import Reporter
 from .slots import ENDED, LEAVING, WORKING, Area, Header, Table
 from .source import Source
@@ -38,6 +38,7 @@ from .source import Source
 logger = logging.getLogger("django_jobs.worker")
 
 TICK = 0.25  # seconds between looks at deadlines while bodies run
+WATCH_SECONDS = 0.05  # between such looks while the engine turns quickly
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
@@ -93,6 +94,9 @@ class Engine:
         self._wary_until = 0.0
         self._lapse = table.lapse()
         self._header = Header(child=number)
+        self._is_asleep = False
+        self._enough = 1  # outcomes that are worth to be woken for
+        self._watched_at = 0.0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -116,7 +120,9 @@ class Engine:
     def finished(self, work: Work, outcome: Outcome) -> None:
         work.outcome = outcome
         self._outbox.append(work)
-        self.poke()
+        if self._is_asleep and self._is_worth_waking():
+            self._is_asleep = False  # others need not wake it as well
+            self.poke()
 
     def returned(self, work: Work) -> None:
         """Take back a job that a body did not start."""
@@ -239,6 +245,9 @@ class Engine:
 
     def _watch_bodies(self) -> None:
         now = time.monotonic()
+        if now < self._watched_at + WATCH_SECONDS:
+            return
+        self._watched_at = now
         for work in self._held.values():
             if not work.started or work.outcome:
                 continue
@@ -371,7 +380,7 @@ class Engine:
         self._held[job.id] = work
         try:
             work.task = registry.get(job.task_path)
-            work.task.bind(job.args, job.kwargs)
+            work.task.check(job.args, job.kwargs)
         except (JobsError, TypeError, ValueError) as error:
             return work, error
         return work, None
@@ -414,14 +423,21 @@ class Engine:
         readers = [self._wake_read]
         if self._source.waiter is not None and self._source.waiter.armed:
             readers.append(self._source.waiter)
+        self._enough = BATCH // 2 if self._recorder else 1  # what is there waits for company, and no longer
+        self._is_asleep = True  # before the last look at the outbox, lest something comes between
         ready, _, _ = select.select(readers, [], [], self._wait_seconds(wanted))
+        self._is_asleep = False
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
         if self._source.waiter in ready:
             self._source.woken(useful=bool(self._wanted()))
 
+    def _is_worth_waking(self) -> bool:
+        """Say whether enough outcomes have come, or the bodies have nothing more to do."""
+        return len(self._outbox) >= self._enough or (self.inbox.empty() and not self.async_inbox)
+
     def _wait_seconds(self, wanted: int) -> float:
-        if self._outbox or self._returned:
+        if self._returned or (self._outbox and self._is_worth_waking()):
             return 0.0
         pauses = [1.0]
         if wanted:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 logger = logging.getLogger("django_jobs.worker")
 
-_folder = os.getcwd()
+_folder = os.stat(".")
+_path = os.getcwd()
+_connected = threading.local()  # .here: a connection was opened in this thread and may be open still
+
+
+def _note_connection(**signal: Any) -> None:
+    _connected.here = True
+
+
+connection_created.connect(_note_connection)
 
 
 def in_fresh_context(function: Callable[..., Any], *args: Any) -> Any:
@@ -27,25 +38,40 @@ def fresh_context() -> contextvars.Context:
 
 def clean_up() -> None:
     """Put right what a body may have left in this thread: connections, transactions, queries, the folder."""
+    if _may_be_connected():
+        _clean_connections()
+    try:
+        is_elsewhere = not os.path.samestat(os.stat("."), _folder)
+    except OSError:  # a body removed the one that it was in
+        is_elsewhere = True
+    if is_elsewhere:
+        with suppress(OSError):  # a deploy removed ours
+            os.chdir(_path)
+
+
+def close_connections() -> None:
+    """Close this thread's connections: nothing more is to be done for a while."""
+    if not _may_be_connected():
+        return
+    _connected.here = False
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            _connected.here = True
+        else:
+            connection.close()
+
+
+def _may_be_connected() -> bool:
+    return getattr(_connected, "here", True)
+
+
+def _clean_connections() -> None:
     for connection in connections.all(initialized_only=True):
         try:
             _clean_connection(connection)
         except Exception:
             logger.warning("a connection to %s could not be cleaned and is dropped", connection.alias, exc_info=True)
             _drop(connection)
-    try:
-        if not os.path.samefile(".", _folder):
-            os.chdir(_folder)
-    except OSError:  # a body removed the one that it was in, or a deploy ours
-        with suppress(OSError):
-            os.chdir(_folder)
-
-
-def close_connections() -> None:
-    """Close this thread's connections: nothing more is to be done for a while."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
 
 
 def _clean_connection(connection: Any) -> None:

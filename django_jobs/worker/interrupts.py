@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
+from _signal import getsignal  # bare: signal's own looks up an enum each time
 
 from ..exceptions import Interrupted
 
@@ -27,8 +28,8 @@ class Interrupter:
 
     def arm(self, body: object) -> None:
         self._thread, self._sent, self._pending = threading.get_ident(), False, None
-        if _is_main(self._thread):
-            signal.signal(SIGNAL, self._on_signal)  # anew each time: a body may have set its own
+        if _is_main(self._thread) and getsignal(SIGNAL) != self._on_signal:  # a body may have set its own
+            signal.signal(SIGNAL, self._on_signal)
         self._body = body
 
     def disarm(self) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from .. import states
@@ -137,6 +138,7 @@ def tries(job: Job) -> str:
     return tried if job.max_attempts is None else f"{tried} of {job.max_attempts}"
 
 
+@lru_cache(maxsize=256)  # mostly names of tasks
 def plain(text: str) -> str:
     """Return text from data on one line and without control characters: it may end up in a terminal."""
     return storable("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), 500)

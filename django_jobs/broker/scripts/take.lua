@@ -1,7 +1,7 @@
 -- Forget what this taker took before, and take up to n ids: queues in the order given, each by rank.
 --   KEYS[1]  our prefix
 --   ARGV     taker, the epoch that the taker knows ('' = any), n, queue 1 ... queue m
---   returns  the ids taken, in order; false when the epoch is another one: nothing was done then
+--   returns  the ids taken, in order, one on each line; false when the epoch is another one: nothing was done then
 local P = KEYS[1]
 local taker, epoch, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if epoch ~= '' and redis.call('GET', P .. ':epoch') ~= epoch then return false end
@@ -42,4 +42,4 @@ for q = 4, #ARGV do
   end
 end
 if #ids > 0 then redis.call('SADD', P .. ':takers', taker) end
-return ids
+return table.concat(ids, '\n')
