@@ -231,7 +231,6 @@ class Job(models.Model):
 def _defaults() -> dict[str, Any]:
     """Return the columns of a job that nothing is said about; what could be changed in place is encoded."""
     columns = {field.attname: field.get_default() for field in Job._meta.concrete_fields if not field.primary_key}
-    columns["enqueued_at"] = None  # the database knows
     return {
         name: EncodedText(codec.dumps(value)) if isinstance(value, list | dict) else value
         for name, value in columns.items()

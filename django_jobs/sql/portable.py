@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import models, transaction
@@ -18,7 +18,8 @@ def insert(alias: str, jobs: Sequence[Job]) -> None:
     """Insert new jobs, and tell them when."""
     now = db_now()
     for job in jobs:
-        job.enqueued_at = job.enqueued_at or now
+        if not isinstance(job.enqueued_at, datetime):
+            job.enqueued_at = now
     Job.objects.using(alias).bulk_create(jobs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -131,13 +132,16 @@ def insert(alias: str, jobs: Sequence[Job]) -> None:
         cursor.execute(_insert_sql(), arrays)
         (now,) = cursor.fetchone()
     for job in jobs:
-        job.enqueued_at = job.enqueued_at or now
+        if not isinstance(job.enqueued_at, datetime):
+            job.enqueued_at = now
         job._state.db, job._state.adding = alias, False
 
 
 def _new_array(name: str, values: list[Any]) -> str:
     if name in ENCODED:
         return _texts(value if type(value) is EncodedText else codec.dumps(value) for value in values)
+    if name == "enqueued_at":
+        values = [value if isinstance(value, datetime) else None for value in values]
     return _texts(values) if NEW[name] == "text" else _array(values)
 
 
