@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AHEAD = 100  # jobs that a child claims at most beyond those it can start at once
+AHEAD = 200  # jobs that a child claims at most beyond those it can start at once
 AHEAD_SECONDS = 0.1  # of work that is claimed before it can start
 MOSTLY = 0.5  # of the last jobs: beyond that they are taken for async ones
 
@@ -29,17 +29,16 @@ class Appetite:
         self._async_share = 0.9 * self._async_share + (0.1 if is_async else 0.0)
 
     def wanted(self, *, waiting: int, sync_running: int, async_running: int) -> int:
-        """Return how many jobs to take, while so many wait for a thread and so many run."""
-        free_slots = self._async_slots - async_running
-        if free_slots <= 0:
+        """Return how many jobs to take, while so many wait for their turn and so many run."""
+        if self._async_share > MOSTLY:
+            places, running = self._async_slots, async_running
+        else:
+            places, running = self._threads, sync_running
+        ahead = self._ahead(places)
+        if waiting > ahead // 2 or (not ahead and async_running >= self._async_slots):
             return 0
-        if self._async_share > MOSTLY and not waiting:
-            return free_slots
-        ahead = self._ahead()
-        if waiting > ahead // 2:
-            return 0
-        return max(0, self._threads - sync_running - waiting) + max(0, ahead - waiting)
+        return max(0, places - running - waiting) + max(0, ahead - waiting)
 
-    def _ahead(self) -> int:
+    def _ahead(self, places: int) -> int:
         """Return how many more than can start at once; none before it is known how long they last."""
-        return min(AHEAD, int(AHEAD_SECONDS / self._mean * self._threads)) if self._mean else 0
+        return min(AHEAD, int(AHEAD_SECONDS / self._mean * places)) if self._mean else 0

@@ -79,15 +79,16 @@ class Child:
 
     def _wake_async(self) -> None:
         if self._async_bodies is None:
-            self._async_bodies = AsyncBodies(self.engine)
+            self._async_bodies = AsyncBodies(self.engine, slots=self._options.async_slots)
         self._async_bodies.wake()
 
 
 class AsyncBodies:
-    """Runs async bodies on an event loop in a thread of its own, as many at a time as are handed to it."""
+    """Runs async bodies on an event loop in a thread of its own, ``slots`` of them at a time."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, *, slots: int):
         self._engine = engine
+        self._free_slots = slots
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(task_factory)
         threading.Thread(target=self._run, name="django_jobs loop", daemon=True).start()
@@ -100,22 +101,27 @@ class AsyncBodies:
                 logger.warning("a task of an async body ended the loop; it goes on", exc_info=True)
 
     def wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._start_all)
+        self._loop.call_soon_threadsafe(self._fill_slots)
 
-    def _start_all(self) -> None:
+    def _fill_slots(self) -> None:
         inbox = self._engine.async_inbox
-        while True:
+        while self._free_slots:
             try:
                 work = inbox.popleft()
-            except IndexError:  # the engine has taken the rest back
+            except IndexError:  # the engine may take some back
                 return
             if self._engine.may_start(work):
+                self._free_slots -= 1
                 work.coroutine = self._loop.create_task(self._run_one(work), context=hygiene.fresh_context())
             else:
                 self._engine.returned(work)
 
     async def _run_one(self, work: Work) -> None:
-        self._engine.finished(work, await execute_async(work))
+        try:
+            self._engine.finished(work, await execute_async(work))
+        finally:
+            self._free_slots += 1
+            self._fill_slots()
 
 
 def stop_on_sigterm(stop: Callable[[], None]) -> None:

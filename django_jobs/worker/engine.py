@@ -198,10 +198,12 @@ class Engine:
                 raise
 
     def _is_dragging(self) -> bool:
-        if self.inbox.empty():
+        """Say whether what waits has waited for long: all places are taken, and for a while already."""
+        if self.inbox.empty() and not self.async_inbox:
             return False
-        running = [work.started for work in self._running() if not work.task.is_async]
-        return len(running) >= self._options.threads and time.monotonic() - max(running) > DRAG_SECONDS
+        is_async, places = (True, self._options.async_slots) if self.async_inbox else (False, self._options.threads)
+        running = [work.started for work in self._running() if work.task.is_async == is_async]
+        return len(running) >= places and time.monotonic() - max(running) > DRAG_SECONDS
 
     def _take_inbox(self) -> list[Work]:
         works = []
@@ -306,16 +308,14 @@ class Engine:
         running = self._running()
         sync_running = sum(not work.task.is_async for work in running)
         wanted = self._appetite.wanted(
-            waiting=self.inbox.qsize(), sync_running=sync_running, async_running=self._async_held()
+            waiting=self.inbox.qsize() + len(self.async_inbox),
+            sync_running=sync_running,
+            async_running=len(running) - sync_running,
         )
         return max(0, min(wanted, len(self._free), self._left_of_max_jobs()))
 
     def _running(self) -> list[Work]:
         return [work for work in self._held.values() if work.started and not work.outcome]
-
-    def _async_held(self) -> int:
-        """Count async jobs from their claim on: they start at once."""
-        return sum(1 for work in self._held.values() if work.task and work.task.is_async and not work.outcome)
 
     def _left_of_max_jobs(self) -> int:
         limit = self._options.max_jobs

@@ -31,7 +31,9 @@ def appetite(*, threads: int = 1, lasted: float | None = None, kinds: str = "") 
         (appetite(lasted=0.000_01), 0, 0, 0, 1 + AHEAD),
         (appetite(lasted=60), 0, 1, 0, 0),
         (appetite(kinds="a" * 10), 0, 0, 20, 30),  # most are async: as many as there are slots
-        (appetite(kinds="a" * 10), 1, 1, 20, 0),  # until a sync one waits
+        (appetite(kinds="a" * 10), 1, 1, 20, 0),  # until one waits
+        (appetite(kinds="a" * 10, lasted=0.1), 0, 0, 50, 50),  # ... and 0.1 s of their work ahead
+        (appetite(kinds="a" * 10, lasted=0.1), 26, 0, 50, 0),
     ],
 )
 def test_a_child_takes_what_can_start_soon(child, waiting, running, asynchronous, wanted):
