@@ -7,7 +7,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test chaos demo docs lint clean
+.PHONY: test chaos bench demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
 test: $(VENV)/installed-test
@@ -17,6 +17,12 @@ test: $(VENV)/installed-test
 # Everything breaks at random for MINUTES (10), by a SEED that is printed.
 chaos: $(VENV)/installed-test
 	CHAOS_SECONDS=$$(($(or $(MINUTES),10) * 60)) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_chaos.py
+
+# Ours and its peers side by side, for 25 minutes on two quiet cores. PEERS=celery (5 minutes), ONLY=drain,latency,
+# RUNS=5, SECONDS=4 and QUICK=1 make it shorter or longer; without any of them it writes docs/benchmarks.md.
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
 
 # The site, a worker and real input; with ONCE=1 the main job once, then exit.
 demo: $(VENV)/installed-demo
@@ -31,7 +37,7 @@ lint: $(VENV)/installed-lint
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .tox build dist docs/_build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-bench .tox build dist docs/_build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

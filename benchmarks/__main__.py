@@ -1,0 +1,134 @@
+"""``python -m benchmarks``: measures ours and the peers in turn, and writes what came out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import time
+
+from benchmarks import report, results
+from benchmarks.install import ROOT, NotInstalled, install, versions
+from benchmarks.peers import PEERS, Peer
+from benchmarks.quantities import QUICK, Case, Sizes, cases, scaled, warm_up
+from benchmarks.results import Contestant, Failure, Results, Sample
+from benchmarks.stage import Stage
+
+SHAPES = {"1 process": (1, None), "2 processes": (2, None), "2 x 8": (2, 8)}
+
+
+def main() -> None:
+    options = arguments()
+    sizes = scaled(QUICK if options.quick else Sizes(), runs=options.runs, seconds=options.seconds)
+    chosen = [case for case in cases(sizes) if not options.only or case.quantity in options.only]
+    found = Results.new(command=command(options), sizes=sizes)
+    with Stage() as stage:
+        found.machine = results.machine(stage)
+        paces = {peer: pace for peer in options.peers if (pace := enter(stage, peer, found))}
+        for case in chosen:
+            measure(stage, case, sizes, paces, found)
+    is_whole = not options.only and not options.quick and len(options.peers) == len(PEERS)
+    path = found.save("full" if is_whole else "last")
+    print(report.tables(found))
+    print(f"Raw results: {path.relative_to(ROOT)}")
+    if is_whole:
+        print(f"Written: {report.write(found).relative_to(ROOT)}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--peers", type=_peers, default=list(PEERS.values()), help=", ".join(PEERS))
+    parser.add_argument("--only", type=_words, default=[], help="drain, enqueue, latency, idle, growth")
+    parser.add_argument("--runs", type=int, help="of each measurement")
+    parser.add_argument("--seconds", type=float, help="that a drain should last")
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a first look")
+    return parser.parse_args()
+
+
+def _words(text: str) -> list[str]:
+    return re.split(r"[\s,]+", text.strip())
+
+
+def _peers(text: str) -> list[Peer]:
+    """Ours is always among them."""
+    names = _words(text)
+    if unknown := set(names) - set(PEERS):
+        raise argparse.ArgumentTypeError(f"no peer {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    return [peer for peer in PEERS.values() if peer.name in ("ours", *names)]
+
+
+def command(options: argparse.Namespace) -> str:
+    """Return the make command that does the same."""
+    words = ["make bench"]
+    if len(options.peers) < len(PEERS):
+        words.append("PEERS=" + ",".join(peer.name for peer in options.peers if peer.name != "ours"))
+    if options.only:
+        words.append("ONLY=" + ",".join(options.only))
+    words += [f"{name.upper()}={value}" for name in ("runs", "seconds") if (value := getattr(options, name))]
+    return " ".join(words + ["QUICK=1"] * options.quick)
+
+
+def enter(stage: Stage, peer: Peer, found: Results) -> float | None:
+    """Install a peer and warm it up; return its pace in jobs a second, None if it does not work here."""
+    try:
+        install(peer)
+        contestant = found.peers[peer.name] = describe(peer)
+        with stage.peer(peer) as player:
+            for name, (processes, threads) in SHAPES.items():
+                commands = player.call("worker", processes=processes, threads=threads)
+                contestant.workers[name] = [readable(words) for words in commands]
+            pace = warm_up(player)
+    except NotInstalled as error:
+        return fail(found, peer, "", error)
+    except Exception as error:  # whatever is wrong with a peer, the others are measured
+        return fail(found, peer, "", error)
+    print(f"{peer.name}: about {pace:,.0f} jobs/s", flush=True)
+    return pace
+
+
+def describe(peer: Peer) -> Contestant:
+    origin = importlib.util.find_spec("benchmarks.peers").submodule_search_locations[0]
+    with open(os.path.join(origin, f"{peer.module}.py")) as source:
+        about = source.read().split('"""')[1]
+    installed = versions(peer)
+    wanted = {re.split(r"[\[ ]", package)[0] for package in peer.packages} - {"-e"} | {"redis", "django-jobs"}
+    return Contestant(
+        about=" ".join(about.split()),
+        records=peer.records,
+        versions={name: version for name, version in sorted(installed.items()) if name in wanted},
+    )
+
+
+def readable(words: list[str]) -> str:
+    """Return a command without the folders of this machine."""
+    return " ".join(os.path.basename(word) if word.startswith("/") else word for word in words)
+
+
+def measure(stage: Stage, case: Case, sizes: Sizes, paces: dict[Peer, float], found: Results) -> None:
+    """Measure one case: run 1 of every peer, run 2 of every peer ..."""
+    for run in range(1 if case.once else sizes.runs):
+        for peer, pace in paces.items():
+            if not case.suits(peer) or found.failure(peer.name, case.name):
+                continue
+            began = time.monotonic()
+            try:
+                with stage.peer(peer) as player:
+                    values = case.measure(player, sizes, pace)
+            except Exception as error:  # it is reported, and the others are measured
+                fail(found, peer, case.name, error)
+                continue
+            sample = Sample(quantity=case.quantity, case=case.name, peer=peer.name, run=run, values=values)
+            found.samples.append(sample)
+            shown = ", ".join(f"{name} {value:,.4g}" for name, value in values.items())
+            print(f"{case.name}, {peer.name}: {shown} ({time.monotonic() - began:.0f} s)", flush=True)
+
+
+def fail(found: Results, peer: Peer, case: str, error: Exception) -> None:
+    failure = Failure(peer=peer.name, case=case, error=f"{type(error).__name__}: {error}")
+    found.failures.append(failure)
+    print(f"{case or 'warm-up'}, {peer.name}: FAILED\n{failure.error}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

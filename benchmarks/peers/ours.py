@@ -1,0 +1,68 @@
+"""django_jobs with its default settings: rows in PostgreSQL, ids through Redis, every outcome recorded."""
+
+from __future__ import annotations
+
+import sys
+
+from django.db import connection
+
+from benchmarks import work
+from django_jobs import task
+
+TASKS = {body.__name__: task(body) for body in (work.noop, work.sleep, work.async_sleep, work.query)}
+MANAGE = [sys.executable, "-m", "benchmarks.manage"]
+
+
+def enqueue(work, number, payload):
+    TASKS[work].enqueue(number, payload)
+
+
+def enqueue_many(work, numbers, payload):
+    one = TASKS[work]
+    one.enqueue_many([one.s(number, payload) for number in numbers])
+
+
+def worker(processes, threads):
+    return [[*MANAGE, "runworker", "--processes", str(processes), "--threads", str(threads or 1)]]
+
+
+def recorded():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_jobs_job WHERE state = 'succeeded'")
+        return cursor.fetchone()[0]
+
+
+def clear():
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE django_jobs_job, django_jobs_attempt")
+
+
+# Only ours: queues and tables of any size
+
+
+def multiply(count, finished):
+    """Make ``count`` rows like the single one that there is: waiting, with numbers from 1, or finished by now.
+
+    What finished did so at intervals of a tenth of a second. What waits is pushed to Redis.
+    """
+    from django_jobs import broker
+    from django_jobs.models import Job
+
+    columns = {field.column: field.column for field in Job._meta.concrete_fields}
+    columns["id"] = "uuidv7()"
+    columns["args"] = "replace(args, '[0,', '[' || n || ',')"
+    if finished:
+        columns |= {name: f"{name} - n * interval '0.1 s'" for name in ("enqueued_at", "finished_at", "prune_at")}
+    sql = f"""
+        INSERT INTO django_jobs_job ({", ".join(columns)})
+        SELECT {", ".join(columns.values())}
+        FROM (SELECT * FROM django_jobs_job LIMIT 1) AS template, generate_series(1, {int(count)}) AS n
+        RETURNING id
+    """
+    with connection.cursor() as cursor:
+        if finished:
+            cursor.execute(sql.replace("RETURNING id", ""))
+            return
+        cursor.execute(sql)
+        waiting = [broker.Waiting("default", 0, id.hex) for (id,) in cursor.fetchall()]
+    broker.for_worker().push(waiting)

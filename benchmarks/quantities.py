@@ -1,0 +1,255 @@
+"""What is measured, and how: each case is one function of a peer on the stage."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from benchmarks import processes
+from benchmarks.peers import Peer
+from benchmarks.stage import LOST_SECONDS, Player, Worker
+
+SLEEPS = 100  # of 10 ms that one body after the other can do in a second
+ASYNC_SLOTS = 100  # bodies at a time in one process: the default of ours and taskiq
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How much is measured."""
+
+    runs: int = 3
+    seconds: float = 2.0  # that a drain should last, at the pace of the peer's warm-up
+    enqueues: int = 2000
+    in_transaction: int = 1000
+    bulk: int = 10_000
+    latencies: int = 150
+    idle_seconds: float = 60.0
+    waiting: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
+    finished: tuple[int, ...] = (0, 100_000, 1_000_000, 5_000_000)
+    workers: tuple[int, ...] = (1, 2, 4, 8, 16)
+    payloads: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
+
+
+QUICK = Sizes(
+    runs=2,
+    seconds=1.0,
+    enqueues=1000,
+    in_transaction=500,
+    bulk=5_000,
+    latencies=80,
+    idle_seconds=15.0,
+    waiting=(1_000, 100_000),
+    finished=(0, 500_000),
+    workers=(1, 4),
+    payloads=(100, 100_000),
+)
+
+Values = dict[str, float]
+Shape = tuple[int, int | None]  # processes, threads in each; None: as the peer likes best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One line of work. ``measure`` gets the peer, the sizes and the pace of its warm-up in jobs a second."""
+
+    quantity: str
+    name: str
+    measure: Callable[[Player, Sizes, float], Values]
+    suits: Callable[[Peer], bool] = lambda peer: True
+    once: bool = False  # it takes long and varies little
+
+
+def cases(sizes: Sizes) -> list[Case]:
+    """Return everything that can be measured, in the order of the report."""
+    return [
+        Case(quantity="drain", name="no-op, 1 process", measure=partial(drain, shape=(1, None))),
+        Case(quantity="drain", name="no-op, 2 processes", measure=partial(drain, shape=(2, None))),
+        Case(quantity="drain", name="one query, 2 processes", measure=partial(drain, work="query", shape=(2, None))),
+        Case(quantity="drain", name="10 ms sleep, 2 x 8", measure=partial(drain, work="sleep", shape=(2, 8))),
+        Case(
+            quantity="drain",
+            name="async 10 ms sleep, 1 process",
+            measure=partial(drain, work="async_sleep", shape=(1, None)),
+            suits=lambda peer: peer.runs_async,
+        ),
+        Case(quantity="enqueue", name="enqueue", measure=enqueue),
+        Case(quantity="latency", name="latency", measure=latency),
+        Case(quantity="idle", name="idle", measure=idle, suits=_is_main, once=True),
+        *growths(sizes),
+    ]
+
+
+def growths(sizes: Sizes) -> list[Case]:
+    """Return how the main quantities grow, for ours and Celery."""
+    few = partial(Case, quantity="growth", suits=_is_main)
+    ours = partial(Case, quantity="growth", suits=lambda peer: peer.name == "ours", once=True)
+    return [
+        *(ours(name=f"{n:,} waiting", measure=partial(drain_of_many, waiting=n)) for n in sizes.waiting),
+        *(ours(name=f"{n:,} finished", measure=partial(drain_beside_finished, finished=n)) for n in sizes.finished),
+        *(few(name=f"{n} workers", measure=partial(drain_by_workers, workers=n), once=True) for n in sizes.workers),
+        *(few(name=f"{n:,} B of payload", measure=partial(with_payload, payload=n), once=True) for n in sizes.payloads),
+    ]
+
+
+def _is_main(peer: Peer) -> bool:
+    return peer.name in ("ours", "celery")
+
+
+# Draining a full queue
+
+
+def warm_up(player: Player) -> float:
+    """Run a few jobs, then some more; return how many a second that were, which sizes what follows."""
+    pace = 300.0
+    for _ in range(2):
+        pace = drain(player, Sizes(seconds=1), pace, shape=(2, None))["jobs/s"]
+        player.reset()
+    return pace
+
+
+def drain(player: Player, sizes: Sizes, pace: float, *, shape: Shape, work: str = "noop") -> Values:
+    """Start workers on a full queue: jobs a second, from the first body's start to the last outcome recorded.
+
+    Where no outcomes are recorded, it ends with the last body's start.
+    """
+    count = _count(sizes, pace, work, shape)
+    player.call("fill", work=work, count=count)
+    player.stage.settle(player.peer)
+    with player.worker(*shape) as worker:
+        player.stamps.wait(count, LOST_SECONDS, worker.check)
+        player.wait_recorded(count)
+        end = time.monotonic() if player.peer.records == "PostgreSQL" else max(player.stamps.times[:count])
+    return {"jobs/s": count / (end - min(player.stamps.times[:count])), "jobs": count}
+
+
+def _count(sizes: Sizes, pace: float, work: str, shape: Shape) -> int:
+    """Return how many jobs make a drain of about the wanted length."""
+    possible = {"sleep": shape[0] * (shape[1] or 1) * SLEEPS, "async_sleep": ASYNC_SLOTS * SLEEPS}
+    rate = min(pace * shape[0] / 2, possible.get(work, pace))
+    return max(100, round(rate * sizes.seconds))
+
+
+# Handing over
+
+FIRST = 50  # calls that make connections, load scripts and fill caches
+
+
+def enqueue(player: Player, sizes: Sizes, pace: float) -> Values:
+    """Hand jobs over with no worker running: microseconds a job."""
+    durations = player.call("one_by_one", count=sizes.enqueues)[FIRST:]
+    bulk = player.call("bulk", count=sizes.bulk)
+    values = {
+        "one by one p50": 1e6 * statistics.median(durations),
+        "one by one p99": 1e6 * _percentile(durations, 99),
+        "in atomic()": 1e6 * player.call("in_transaction", count=sizes.in_transaction) / sizes.in_transaction,
+    }
+    return values | ({"in bulk": 1e6 * bulk / sizes.bulk} if bulk else {})
+
+
+# Waiting
+
+
+def latency(player: Player, sizes: Sizes, pace: float) -> Values:
+    """Enqueue one job at a time to a worker at rest: milliseconds to the body's first line."""
+    with player.worker():
+        _get_ready(player, 5)
+        durations = player.call("latencies", count=sizes.latencies)
+    return {"p50": 1e3 * statistics.median(durations), "p99": 1e3 * _percentile(durations, 99)}
+
+
+def idle(player: Player, sizes: Sizes, pace: float) -> Values:
+    """Watch a whole small system at rest: memory in MB, processor time in percent of one core."""
+    with player.everything() as worker:
+        _get_ready(player, 30)
+        time.sleep(3)
+        memory = processes.memory_mb(processes.tree(*worker.pids))
+        before = _cpu(player, worker)
+        began = time.monotonic()
+        time.sleep(sizes.idle_seconds)
+        used = _cpu(player, worker)
+        seconds = time.monotonic() - began
+    cpu = {f"cpu {name}": 100 * (used[name] - before[name]) / seconds for name in used}
+    return {"memory": memory, **cpu, "cpu in all": sum(cpu.values())}
+
+
+def _get_ready(player: Player, count: int) -> None:
+    """Wait until a worker has started and has done a few jobs."""
+    player.call("latencies", count=count)
+    time.sleep(1)
+    player.reset()
+
+
+def _cpu(player: Player, worker: Worker) -> Values:
+    stage = player.stage
+    return {
+        "worker": processes.cpu_seconds(processes.tree(*worker.pids)),
+        "Valkey": processes.cpu_seconds(processes.tree(stage.valkey.process.pid)),
+        "PostgreSQL": processes.cpu_seconds(processes.tree(stage.postgres.process.pid)),
+    }
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+# Growing
+
+SAME = 1_000  # the first jobs of a queue of any size: what is compared
+
+
+def drain_of_many(player: Player, sizes: Sizes, pace: float, *, waiting: int) -> Values:
+    """Start workers on a long queue: jobs a second over its first thousand, and over as many as the time allows."""
+    count = min(waiting, round(pace * sizes.seconds))
+    player.call("fill", work="noop", count=1)
+    player.call("multiply", count=waiting - 1, finished=False)
+    player.stage.settle(player.peer)
+    with player.worker(2) as worker:
+        times = player.stamps.wait_any(count, waiting, LOST_SECONDS, worker.check)
+    first = times[: min(SAME, waiting)]
+    return {"first jobs/s": len(first) / (first[-1] - first[0]), "jobs/s": count / (times[-1] - times[0])}
+
+
+def drain_beside_finished(player: Player, sizes: Sizes, pace: float, *, finished: int) -> Values:
+    """Start workers on a full queue in a table of finished jobs."""
+    player.call("fill", work="noop", count=1)
+    with player.worker():
+        player.wait_recorded(1)
+    player.call("multiply", count=finished, finished=True)
+    player.stamps.clear()
+    count = round(pace * sizes.seconds)
+    player.call("fill", work="noop", count=count)
+    player.stage.settle(player.peer)
+    with player.worker(2) as worker:
+        player.stamps.wait(count, LOST_SECONDS, worker.check)
+    times = player.stamps.times[:count]
+    return {"jobs/s": count / (max(times) - min(times))}
+
+
+def drain_by_workers(player: Player, sizes: Sizes, pace: float, *, workers: int) -> Values:
+    """Start several workers of one process each: jobs a second over the second half, when all have started."""
+    count = round(pace * sizes.seconds * 2)
+    player.call("fill", work="noop", count=count)
+    player.stage.settle(player.peer)
+    with player.worker(copies=workers) as worker:
+        player.stamps.wait(count, LOST_SECONDS, worker.check)
+    late = sorted(player.stamps.times[:count])[count // 2 :]
+    return {"jobs/s": len(late) / (late[-1] - late[0])}
+
+
+def with_payload(player: Player, sizes: Sizes, pace: float, *, payload: int) -> Values:
+    """Hand over and drain jobs with a long argument."""
+    count = min(sizes.enqueues, round(pace * sizes.seconds))
+    durations = player.call("one_by_one", count=count, payload=payload)[FIRST:]
+    player.stage.settle(player.peer)
+    with player.worker(2) as worker:
+        player.stamps.wait(count, LOST_SECONDS, worker.check)
+    times = player.stamps.times[:count]
+    return {"one by one p50": 1e6 * statistics.median(durations), "jobs/s": count / (max(times) - min(times))}
+
+
+def scaled(sizes: Sizes, **given: float | None) -> Sizes:
+    """Return the sizes with those given replaced."""
+    return replace(sizes, **{name: value for name, value in given.items() if value is not None})
