@@ -7,7 +7,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test chaos bench demo docs lint clean
+.PHONY: test chaos bench budget demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
 test: $(VENV)/installed-test
@@ -22,7 +22,11 @@ chaos: $(VENV)/installed-test
 # RUNS=5, SECONDS=4 and QUICK=1 make it shorter or longer; without any of them it writes docs/benchmarks.md.
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
-		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick)
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(QUICK),--quick) $(if $(WRITE),--write)
+
+# Where the time of a job goes; writes docs/explanation/speed.md.
+budget: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.budget $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS))
 
 # The site, a worker and real input; with ONCE=1 the main job once, then exit.
 demo: $(VENV)/installed-demo

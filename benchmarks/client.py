@@ -78,9 +78,17 @@ class Client:
         self.peer.enqueue_many("noop", range(count), "")
         return perf_counter() - began
 
-    def latencies(self, count: int) -> list[float]:
-        """Return the time from the call of enqueue() to the body's first line, each on a worker at rest."""
-        return [self._latency(number) for number in range(count)]
+    def latencies(self, count: int, seconds: float) -> list[float]:
+        """Return times from the call of enqueue() to the body's first line, each on a worker at rest.
+
+        There are fewer than ``count`` if it takes too long.
+        """
+        durations, end = [], monotonic() + seconds
+        for number in range(count):
+            durations.append(self._latency(number))
+            if monotonic() > end:
+                break
+        return durations
 
     def _latency(self, number: int) -> float:
         time.sleep(random.uniform(0.01, 0.03))

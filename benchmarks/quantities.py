@@ -25,10 +25,10 @@ class Sizes:
     enqueues: int = 2000
     in_transaction: int = 1000
     bulk: int = 10_000
-    latencies: int = 150
+    latencies: int = 100
     idle_seconds: float = 60.0
     waiting: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
-    finished: tuple[int, ...] = (0, 100_000, 1_000_000, 5_000_000)
+    finished: tuple[int, ...] = (0, 1_000_000, 5_000_000)
     workers: tuple[int, ...] = (1, 2, 4, 8, 16)
     payloads: tuple[int, ...] = (100, 1_000, 10_000, 100_000)
 
@@ -59,38 +59,45 @@ class Case:
     name: str
     measure: Callable[[Player, Sizes, float], Values]
     suits: Callable[[Peer], bool] = lambda peer: True
-    once: bool = False  # it takes long and varies little
+    most_runs: int = 100  # what takes long and decides little is measured less often
 
 
 def cases(sizes: Sizes) -> list[Case]:
     """Return everything that can be measured, in the order of the report."""
     return [
-        Case(quantity="drain", name="no-op, 1 process", measure=partial(drain, shape=(1, None))),
-        Case(quantity="drain", name="no-op, 2 processes", measure=partial(drain, shape=(2, None))),
-        Case(quantity="drain", name="one query, 2 processes", measure=partial(drain, work="query", shape=(2, None))),
-        Case(quantity="drain", name="10 ms sleep, 2 x 8", measure=partial(drain, work="sleep", shape=(2, 8))),
-        Case(
-            quantity="drain",
-            name="async 10 ms sleep, 1 process",
-            measure=partial(drain, work="async_sleep", shape=(1, None)),
-            suits=lambda peer: peer.runs_async,
-        ),
+        *drains(),
         Case(quantity="enqueue", name="enqueue", measure=enqueue),
         Case(quantity="latency", name="latency", measure=latency),
-        Case(quantity="idle", name="idle", measure=idle, suits=_is_main, once=True),
+        Case(quantity="idle", name="idle", measure=idle, suits=_is_main, most_runs=1),
         *growths(sizes),
     ]
 
 
-def growths(sizes: Sizes) -> list[Case]:
-    """Return how the main quantities grow, for ours and Celery."""
-    few = partial(Case, quantity="growth", suits=_is_main)
-    ours = partial(Case, quantity="growth", suits=lambda peer: peer.name == "ours", once=True)
+def drains() -> list[Case]:
+    case = partial(Case, quantity="drain", most_runs=2)
     return [
-        *(ours(name=f"{n:,} waiting", measure=partial(drain_of_many, waiting=n)) for n in sizes.waiting),
+        case(name="no-op, 1 process", measure=partial(drain, shape=(1, None))),
+        case(name="no-op, 2 processes", measure=partial(drain, shape=(2, None)), most_runs=100),
+        case(name="one query, 2 processes", measure=partial(drain, work="query", shape=(2, None))),
+        case(name="10 ms sleep, 2 x 8", measure=partial(drain, work="sleep", shape=(2, 8))),
+        case(
+            name="async 10 ms sleep, 1 process",
+            measure=partial(drain, work="async_sleep", shape=(1, None)),
+            suits=lambda peer: peer.runs_async,
+        ),
+    ]
+
+
+def growths(sizes: Sizes) -> list[Case]:
+    """Return how the rate grows; what needs rows without end is for ours alone."""
+    case = partial(Case, quantity="growth", most_runs=1)
+    ours = partial(case, suits=lambda peer: peer.name == "ours")
+    both = partial(case, suits=_is_main)
+    return [
+        *(ours(name=f"{n:,} waiting", measure=partial(drain_of_many, waiting=n), most_runs=2) for n in sizes.waiting),
         *(ours(name=f"{n:,} finished", measure=partial(drain_beside_finished, finished=n)) for n in sizes.finished),
-        *(few(name=f"{n} workers", measure=partial(drain_by_workers, workers=n), once=True) for n in sizes.workers),
-        *(few(name=f"{n:,} B of payload", measure=partial(with_payload, payload=n), once=True) for n in sizes.payloads),
+        *(both(name=f"{n} workers", measure=partial(drain_by_workers, workers=n)) for n in sizes.workers),
+        *(both(name=f"{n:,} B of payload", measure=partial(with_payload, payload=n)) for n in sizes.payloads),
     ]
 
 
@@ -151,12 +158,14 @@ def enqueue(player: Player, sizes: Sizes, pace: float) -> Values:
 
 # Waiting
 
+LATENCY_SECONDS = 10.0  # those who look for work once a second are asked less often
+
 
 def latency(player: Player, sizes: Sizes, pace: float) -> Values:
     """Enqueue one job at a time to a worker at rest: milliseconds to the body's first line."""
     with player.worker():
         _get_ready(player, 5)
-        durations = player.call("latencies", count=sizes.latencies)
+        durations = player.call("latencies", count=sizes.latencies, seconds=LATENCY_SECONDS)
     return {"p50": 1e3 * statistics.median(durations), "p99": 1e3 * _percentile(durations, 99)}
 
 
@@ -177,7 +186,7 @@ def idle(player: Player, sizes: Sizes, pace: float) -> Values:
 
 def _get_ready(player: Player, count: int) -> None:
     """Wait until a worker has started and has done a few jobs."""
-    player.call("latencies", count=count)
+    player.call("latencies", count=count, seconds=LOST_SECONDS)
     time.sleep(1)
     player.reset()
 
@@ -198,6 +207,7 @@ def _percentile(values: list[float], percent: int) -> float:
 # Growing
 
 SAME = 1_000  # the first jobs of a queue of any size: what is compared
+REPEATS = 3  # drains beside the same finished jobs, which take long to make
 
 
 def drain_of_many(player: Player, sizes: Sizes, pace: float, *, waiting: int) -> Values:
@@ -218,14 +228,18 @@ def drain_beside_finished(player: Player, sizes: Sizes, pace: float, *, finished
     with player.worker():
         player.wait_recorded(1)
     player.call("multiply", count=finished, finished=True)
+    return {"jobs/s": statistics.median(_rate(player, round(pace * sizes.seconds)) for _ in range(REPEATS))}
+
+
+def _rate(player: Player, count: int) -> float:
+    """Fill the queue, drain it by two processes, and return the jobs a second from first to last start."""
     player.stamps.clear()
-    count = round(pace * sizes.seconds)
     player.call("fill", work="noop", count=count)
     player.stage.settle(player.peer)
     with player.worker(2) as worker:
         player.stamps.wait(count, LOST_SECONDS, worker.check)
     times = player.stamps.times[:count]
-    return {"jobs/s": count / (max(times) - min(times))}
+    return count / (max(times) - min(times))
 
 
 def drain_by_workers(player: Player, sizes: Sizes, pace: float, *, workers: int) -> Values:
@@ -241,7 +255,7 @@ def drain_by_workers(player: Player, sizes: Sizes, pace: float, *, workers: int)
 
 def with_payload(player: Player, sizes: Sizes, pace: float, *, payload: int) -> Values:
     """Hand over and drain jobs with a long argument."""
-    count = min(sizes.enqueues, round(pace * sizes.seconds))
+    count = max(2 * FIRST, min(sizes.enqueues, round(pace * sizes.seconds)))
     durations = player.call("one_by_one", count=count, payload=payload)[FIRST:]
     player.stage.settle(player.peer)
     with player.worker(2) as worker:

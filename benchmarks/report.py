@@ -1,4 +1,7 @@
-"""Writes docs/benchmarks.md from results: every figure in it was measured."""
+"""Writes docs/benchmarks.md from results: every figure in it was measured.
+
+``python -m benchmarks.report`` writes it again from ``benchmarks/results/full.json``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.bars import BARS
 from benchmarks.install import ROOT
-from benchmarks.results import Results
+from benchmarks.results import FOLDER, Results
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 MICROSECONDS = "microseconds a job"
@@ -29,16 +32,20 @@ OPENING = """\
 django_jobs beside its peers, on the same machine in the same run. This page is written by `{command}` from what it
 measured; nothing on it is written by hand.
 
-Every outcome of django_jobs is committed to PostgreSQL before a job counts as done. What the others keep stands in the
-first column.
+Every outcome of django_jobs is committed to PostgreSQL before a job counts as done. What the others keep stands beside
+their names.
 
 * All have the same PostgreSQL, the same Valkey, the same small Django project and the same bodies. Each has a
   virtualenv of its own, and starts with empty tables and an empty Valkey.
 * They take turns: run 1 of each, then run 2 of each. Shown are the median of the runs, and the lowest and the highest.
-* A body's first line writes the time into shared memory, which costs everybody the same 0.1 microseconds.
+* A body's first line writes the time into shared memory, at the same price for all; it stands below, under Where.
 * A drain starts workers on a full queue. It is timed from the start of the first body to the start of the last one, or,
   for those who record outcomes in PostgreSQL, until the last outcome is there. How many jobs are drained follows from
   the pace of each peer in a warm-up.
+* A worker at rest gets one job at a time, with a pause between. Its latency is the time from the call of `enqueue()`,
+  or what the peer calls it, to the first line of the body.
+* At rest means: a default `runworker`; for Celery a worker with one child, and beat. Memory is the proportional set
+  size of all their processes, processor time that of the workers and of both servers.
 * `× celery` is the median divided by that of Celery without results.
 """
 
@@ -71,12 +78,12 @@ def tables(found: Results) -> str:
             for value, unit, more_is_better in VALUES.get(case, RATE):
                 parts += [f"### {heading(case, value)}\n", ranking(found, case, value, unit, more_is_better)]
     if ("idle", "idle") in names:
-        parts += ["## At rest\n", side_by_side(found, ["idle"])]
+        parts += ["## At rest\n", at_rest(found)]
     growing = [case for quantity, case in names if quantity == "growth"]
     if growing:
         parts.append("## As it grows\n")
     for what in dict.fromkeys(re.sub(r"^[\d,]+ ", "", case) for case in growing):
-        parts += [f"### {what.capitalize()}\n", side_by_side(found, [case for case in growing if case.endswith(what)])]
+        parts += [f"### {what.capitalize()}\n", growth(found, [case for case in growing if case.endswith(what)])]
     if found.failures:
         parts += ["## What did not work\n", failures(found)]
     return "\n".join(parts)
@@ -109,26 +116,31 @@ def ranking(found: Results, case: str, value: str, unit: str, more_is_better: bo
     return table(["peer", "keeps outcomes in", unit, "lowest", "highest", "× celery"], rows)
 
 
-def side_by_side(found: Results, cases: Sequence[str]) -> str:
-    """Return the medians of all values of some cases, with a column for each peer and value."""
+def at_rest(found: Results) -> str:
+    """Return what a system costs that has nothing to do, with a column for each peer."""
+    samples = [sample for sample in found.samples if sample.case == "idle"]
+    names = dict.fromkeys(name for sample in samples for name in sample.values)
+    peers = list(dict.fromkeys(sample.peer for sample in samples))
+    units = {"memory": "memory, MB"}
+    rows = [
+        [units.get(name, f"{name}, % of a core"), *(figure(found.median(peer, "idle", name)) for peer in peers)]
+        for name in names
+    ]
+    return table(["", *peers], rows)
+
+
+def growth(found: Results, cases: Sequence[str]) -> str:
+    """Return a line for each size, with a column for each peer and value."""
     samples = [sample for sample in found.samples if sample.case in cases]
-    if len(cases) == 1:
-        peers = list(dict.fromkeys(sample.peer for sample in samples))
-        units = {"memory": "memory, MB"}
-        names = list(samples[0].values)
-        rows = [
-            [units.get(name, f"{name}, % of a core"), *(figure(found.median(peer, cases[0], name)) for peer in peers)]
-            for name in names
-        ]
-        return table(["", *peers], rows)
     columns = list(dict.fromkeys((sample.peer, value) for sample in samples for value in sample.values))
     rows = [[case, *(figure(found.median(peer, case, value)) for peer, value in columns)] for case in cases]
     return table(["", *(f"{peer}, {value}" for peer, value in columns)], rows)
 
 
 def failures(found: Results) -> str:
-    parts = [f"{one.peer}, {one.case or 'warm-up'}:\n\n```text\n{one.error.strip()}\n```\n" for one in found.failures]
-    return "\n".join(parts)
+    """Return who failed at what; the whole error is in the raw results."""
+    rows = [[one.peer, one.case or "warm-up", one.error.strip().splitlines()[-1]] for one in found.failures]
+    return table(["peer", "at", "error"], [[cell.replace("|", "/") for cell in row] for row in rows])
 
 
 def contestants(found: Results) -> str:
@@ -178,3 +190,7 @@ def figure(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    write(Results.load(FOLDER / "full.json"))

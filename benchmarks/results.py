@@ -64,9 +64,9 @@ class Results:
     failures: list[Failure] = field(default_factory=list)
 
     @classmethod
-    def new(cls, *, command: str, sizes: object) -> Results:
+    def new(cls, *, command: str, sizes: dict[str, Any]) -> Results:
         began = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
-        return cls(command=command, commit=_commit(), began=began, sizes=asdict(sizes))
+        return cls(command=command, commit=_commit(), began=began, sizes=sizes)
 
     @classmethod
     def load(cls, path: Path) -> Results:
@@ -113,6 +113,7 @@ def machine(stage: Stage) -> dict[str, str]:
         "PostgreSQL": f"{postgres}, fsync {durability[0]}, synchronous_commit {durability[1]}, otherwise its defaults",
         "Valkey": f"{valkey.get('valkey_version', valkey['redis_version'])}, without persistence, by TCP",
         "fsync of 8 kB": f"{1000 * _fsync_seconds(stage.folder):.2f} ms, median",
+        "noting that a body began": f"{1e6 * _stamp_seconds(stage):.2f} microseconds",
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
 
@@ -134,6 +135,14 @@ def _fsync_seconds(folder: Path) -> float:
             os.fsync(file.fileno())
             durations.append(time.perf_counter() - began)
     return statistics.median(durations)
+
+
+def _stamp_seconds(stage: Stage) -> float:
+    times, count = stage.stamps.times, 100_000
+    began = time.perf_counter()
+    for number in range(count):
+        times[number] = time.monotonic()
+    return (time.perf_counter() - began) / count
 
 
 def _commit() -> str:

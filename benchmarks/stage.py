@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ LOST_SECONDS = 120  # without all jobs begun or recorded, a measurement has fail
 
 
 class Stage:
-    """The servers of one run of the benchmarks."""
+    """The servers of one run of the benchmarks; those given and running stay so."""
 
-    def __init__(self) -> None:
-        self.valkey = Valkey()
-        self.postgres = Postgres()
+    def __init__(self, valkey: Valkey | None = None, postgres: Postgres | None = None) -> None:
+        self.valkey = valkey or Valkey()
+        self.postgres = postgres or Postgres()
+        self._own = [server for server in (self.valkey, self.postgres) if not server.is_running()]
         self.folder = Path(temporary_folder())
         self.folder.mkdir()
         shared_memory = Path("/dev/shm")  # not on every system; a temporary folder does as well, if on a slower disk
@@ -35,13 +37,13 @@ class Stage:
         self._migrated: set[str] = set()
 
     def __enter__(self) -> Stage:
-        self.valkey.start()
-        self.postgres.start()
+        for server in self._own:
+            server.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.valkey.stop()
-        self.postgres.stop()
+        for server in self._own:
+            server.stop()
         self._stamps_path.unlink()
 
     @contextlib.contextmanager
@@ -96,6 +98,10 @@ class Player:
         _end([self._client])
         self._client.stdout.close()
 
+    @property
+    def client_pid(self) -> int:
+        return self._client.pid
+
     def manage(self, *arguments: str) -> None:
         """Run manage.py in the peer's virtualenv."""
         command = [str(python_of(self.peer)), "-m", "benchmarks.manage", *arguments]
@@ -122,17 +128,19 @@ class Player:
     @contextlib.contextmanager
     def worker(self, processes: int = 1, threads: int | None = None, copies: int = 1) -> Iterator[Worker]:
         """Run ``copies`` workers of so many processes while the block lasts; None threads: as the peer likes best."""
-        with self._running(self.call("worker", processes=processes, threads=threads) * copies) as worker:
+        commands = [self.call("worker", processes=processes, threads=threads) for _ in range(copies)]
+        with self.running(list(chain(*commands))) as worker:
             yield worker
 
     @contextlib.contextmanager
     def everything(self) -> Iterator[Worker]:
         """Run a whole system at its smallest while the block lasts."""
-        with self._running(self.call("everything")) as worker:
+        with self.running(self.call("everything")) as worker:
             yield worker
 
     @contextlib.contextmanager
-    def _running(self, commands: list[list[str]]) -> Iterator[Worker]:
+    def running(self, commands: list[list[str]]) -> Iterator[Worker]:
+        """Run commands while the block lasts."""
         processes = [self._start(command, f"worker-{number}") for number, command in enumerate(commands)]
         try:
             yield Worker(processes, self)

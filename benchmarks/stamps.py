@@ -1,8 +1,8 @@
 """When each body began: one number per job in a file that all processes have mapped.
 
-A body writes eight bytes of memory, which takes about 0.1 us and neither a system call nor a lock, so that
-what is counted is the queue and not the counting. Times are of the monotonic clock, which all processes of
-a machine share.
+A body writes eight bytes of memory, which needs neither a system call nor a lock and never lets go of the
+interpreter, so that what is measured is the queue and not the measuring. Times are of the monotonic clock,
+which all processes of a machine share.
 """
 
 from __future__ import annotations

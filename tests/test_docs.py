@@ -236,7 +236,9 @@ def test_python_on_the_pages_is_python(page):
 
 
 def test_every_page_is_in_the_contents():
-    listed = re.findall(r"^(?:howto|reference|explanation)/\w+$|^tutorial$|^glossary$", index_text(), re.MULTILINE)
+    listed = re.findall(
+        r"^(?:howto|reference|explanation)/\w+$|^tutorial$|^benchmarks$|^glossary$", index_text(), re.MULTILINE
+    )
 
     pages = {str(path.relative_to(DOCS).with_suffix("")) for path in PAGES if DOCS in path.parents} - {"index"}
 

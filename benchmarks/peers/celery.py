@@ -7,6 +7,7 @@ django-celery-results.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 
@@ -22,12 +23,14 @@ app.conf.update(
     worker_prefetch_multiplier=64,
     worker_disable_rate_limits=True,
     task_ignore_result=True,
+    CELERY_DB_REUSE_MAX=100_000,  # else it connects to the database at each task
 )
 if settings.PEER.name == "celery-results":
     app.conf.update(result_backend="django-db", task_ignore_result=False)
 
 TASKS = {body.__name__: app.task(name=body.__name__)(body) for body in (work.noop, work.sleep, work.query)}
 COMMAND = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery"]
+_numbers = itertools.count()
 FOLDER = os.environ["BENCH_FOLDER"]
 
 
@@ -40,13 +43,17 @@ enqueue_many = None
 
 def worker(processes, threads):
     if settings.PEER.name != "celery-solo":
-        return [[*COMMAND, "worker", "--concurrency", str(processes * (threads or 1))]]
+        return [_command("--concurrency", str(processes * (threads or 1)))]
     pool = ["--pool", "threads", "--concurrency", str(threads)] if threads else ["--pool", "solo"]
-    return [[*COMMAND, "worker", "--hostname", f"{n}@%h", *pool] for n in range(processes)]
+    return [_command(*pool) for _ in range(processes)]
+
+
+def _command(*options):
+    return [*COMMAND, "worker", "--hostname", f"{next(_numbers)}@%h", *options]  # each worker needs its own name
 
 
 def everything():
-    return [*worker(1, None), [*COMMAND, "beat", "--schedule", f"{FOLDER}/beat-schedule"]]
+    return [*worker(1, None), [*COMMAND, "beat", "--pidfile=", "--schedule", f"{FOLDER}/beat-schedule"]]
 
 
 def recorded():

@@ -26,6 +26,10 @@ def worker(processes, threads):
     return [[*MANAGE, "runworker", "--processes", str(processes), "--threads", str(threads or 1)]]
 
 
+def everything():
+    return [[*MANAGE, "runworker"]]
+
+
 def recorded():
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM django_jobs_job WHERE state = 'succeeded'")
