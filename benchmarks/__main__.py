@@ -106,7 +106,7 @@ def describe(peer: Peer) -> Contestant:
     source = Path(peers.__file__).with_name(f"{peer.module}.py").read_text()
     about = ast.get_docstring(ast.parse(source))
     installed = versions(peer)
-    wanted = {re.split(r"[\[ ]", package)[0] for package in peer.packages} - {"-e"} | {"redis", "django-jobs"}
+    wanted = {re.split(r"[\[ ]", package)[0].lower() for package in peer.packages} | {"redis", "django-jobs"}
     return Contestant(
         about=about,
         records=peer.records,

@@ -136,8 +136,7 @@ def _drain(postgres: str, valkey: str, start, spans) -> None:
 
 
 def _make_table(stage: Stage) -> None:
-    if not stage.postgres.execute(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):
-        stage.postgres.execute(f"CREATE DATABASE {DATABASE}")
+    stage.make_database(DATABASE)
     with _connect(stage) as connection:
         connection.execute("DROP TABLE IF EXISTS job")
         connection.execute(TABLE)

@@ -37,9 +37,12 @@ def install(peer: Peer) -> None:
 
 def versions(peer: Peer) -> dict[str, str]:
     """Return name -> version of what stands in the peer's virtualenv."""
-    program = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
-    done = subprocess.run([python_of(peer), "-c", program], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    program = (
+        "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in m.distributions()]))"
+    )
+    command = [python_of(peer), "-I", "-c", program]  # -I: nothing of this folder
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name.lower().replace("_", "-"): version for name, version in json.loads(done.stdout)}
 
 
 def _run(*command: str | os.PathLike) -> None:

@@ -53,13 +53,17 @@ class Stage:
         with self.valkey.client() as redis:
             redis.flushall()
         if peer.name not in self._migrated:
-            self.postgres.execute(f'CREATE DATABASE "{peer.name}"')
+            self.make_database(peer.name)
             player.manage("migrate", "--verbosity", "0")
             self._migrated.add(peer.name)
         with player:
             player.reset()
             self.settle(peer)
             yield player
+
+    def make_database(self, name: str) -> None:
+        if not self.postgres.execute(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+            self.postgres.execute(f'CREATE DATABASE "{name}"')
 
     def settle(self, peer: Peer) -> None:
         """Write out what was done before, so that nobody pays for somebody else."""
