@@ -19,7 +19,12 @@ from benchmarks.results import Contestant, Failure, Results, Sample
 from benchmarks.stage import Stage
 
 QUANTITIES = ("drain", "enqueue", "latency", "idle", "growth")
-SHAPES = {"1 process": (1, None), "2 processes": (2, None), "2 x 8": (2, 8)}
+SHAPES = {
+    "1 process": (1, None, False),
+    "2 processes": (2, None, False),
+    "2 x 8": (2, 8, False),
+    "1 process, async": (1, None, True),
+}
 
 
 def main() -> None:
@@ -91,9 +96,10 @@ def enter(stage: Stage, peer: Peer, found: Results) -> float | None:
         install(peer)
         contestant = found.peers[peer.name] = describe(peer)
         with stage.peer(peer) as player:
-            for name, (processes, threads) in SHAPES.items():
-                commands = player.call("worker", processes=processes, threads=threads)
-                contestant.workers[name] = [readable(words) for words in commands]
+            for name, (processes, threads, is_async) in SHAPES.items():
+                commands = player.call("worker", processes=processes, threads=threads, is_async=is_async)
+                if peer.runs_async or not is_async:
+                    contestant.workers[name] = [readable(words) for words in commands]
             pace = warm_up(player)
     except Exception as error:  # whatever is wrong with a peer, the others are measured
         return fail(found, peer, "", error)

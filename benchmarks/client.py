@@ -33,8 +33,8 @@ class Client:
     def recorded(self) -> int | None:
         return self.peer.recorded()
 
-    def worker(self, processes: int, threads: int | None) -> list[list[str]]:
-        return self.peer.worker(processes, threads)
+    def worker(self, processes: int, threads: int | None, is_async: bool = False) -> list[list[str]]:
+        return self.peer.worker(processes, threads, is_async)
 
     def everything(self) -> list[list[str]]:
         """Return the commands of a whole system at its smallest: one that runs bodies, and what fires schedules."""

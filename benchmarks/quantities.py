@@ -125,7 +125,7 @@ def drain(player: Player, sizes: Sizes, pace: float, *, shape: Shape, work: str 
     count = _count(sizes, pace, work, shape)
     player.call("fill", work=work, count=count)
     player.stage.settle(player.peer)
-    with player.worker(*shape) as worker:
+    with player.worker(*shape, is_async=work == "async_sleep") as worker:
         player.stamps.wait(count, LOST_SECONDS, worker.check)
         player.wait_recorded(count)
         end = time.monotonic() if player.peer.records == "PostgreSQL" else max(player.stamps.times[:count])

@@ -47,6 +47,15 @@ their names.
 * At rest means: a default `runworker`; for Celery a worker with one child, and beat. Memory is the proportional set
   size of all their processes, processor time that of the workers and of both servers.
 * `× celery` is the median divided by that of Celery without results.
+
+```console
+$ make bench                             # everything, and this page
+$ make bench PEERS=celery                # ours and Celery
+$ make bench ONLY=drain,latency RUNS=5   # drain, enqueue, latency, idle, growth
+$ make bench QUICK=1                     # small sizes, for a first look
+```
+
+A quiet machine is needed: what else runs on it shows in the spread.
 """
 
 

@@ -130,9 +130,11 @@ class Player:
         self.stamps.clear()
 
     @contextlib.contextmanager
-    def worker(self, processes: int = 1, threads: int | None = None, copies: int = 1) -> Iterator[Worker]:
+    def worker(
+        self, processes: int = 1, threads: int | None = None, *, is_async: bool = False, copies: int = 1
+    ) -> Iterator[Worker]:
         """Run ``copies`` workers of so many processes while the block lasts; None threads: as the peer likes best."""
-        commands = [self.call("worker", processes=processes, threads=threads) for _ in range(copies)]
+        commands = [self.call("worker", processes=processes, threads=threads, is_async=is_async) for _ in range(copies)]
         with self.running(list(chain(*commands))) as worker:
             yield worker
 

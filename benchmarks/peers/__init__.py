@@ -6,10 +6,11 @@ A peer's file runs in the peer's own virtualenv and offers the same five functio
     hands one job over, in the way its documentation shows.
 ``enqueue_many(work, numbers, payload)``
     hands many over at once; None where it has no such thing.
-``worker(processes, threads)``
+``worker(processes, threads, is_async)``
     returns the commands that run bodies in so many processes with so many threads, configured for
     throughput as its documentation recommends. None threads: as many as it does best with. Where
-    there are no threads, it takes more processes.
+    there are no threads, it takes more processes. ``is_async`` tells those who need to be told that the
+    bodies are coroutines, a hundred of which should run at a time.
 ``recorded()``
     returns how many outcomes are on record in the database; None where it keeps none there.
 ``clear()``

@@ -41,7 +41,7 @@ def enqueue(work, number, payload):
 enqueue_many = None
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     if settings.PEER.name != "celery-solo":
         return [_command("--concurrency", str(processes * (threads or 1)))]
     pool = ["--pool", "threads", "--concurrency", str(threads)] if threads else ["--pool", "solo"]

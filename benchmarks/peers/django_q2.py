@@ -17,7 +17,7 @@ def enqueue(work, number, payload):
 enqueue_many = None
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     return [["env", f"BENCH_WORKERS={processes * (threads or 1)}", *COMMAND]]
 
 

@@ -41,7 +41,7 @@ def enqueue(work, number, payload):
 enqueue_many = None
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     return [COMMAND] * (processes * (threads or 1))
 
 

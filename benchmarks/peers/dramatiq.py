@@ -28,8 +28,9 @@ def enqueue(work, number, payload):
 enqueue_many = None
 
 
-def worker(processes, threads):
-    return [[*COMMAND, "--processes", str(processes), "--threads", str(threads or 8)]]
+def worker(processes, threads, is_async=False):
+    threads = 100 if is_async else threads or 8  # a thread waits for each coroutine
+    return [[*COMMAND, "--processes", str(processes), "--threads", str(threads)]]
 
 
 def recorded():

@@ -24,7 +24,7 @@ def enqueue(work, number, payload):
 enqueue_many = None
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     return [[CONSUMER, "benchmarks.peers.huey.huey", "-w", str(processes * (threads or 1)), "-k", "process", "-q"]]
 
 

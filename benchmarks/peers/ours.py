@@ -22,7 +22,7 @@ def enqueue_many(work, numbers, payload):
     one.enqueue_many([one.s(number, payload) for number in numbers])
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     return [[*MANAGE, "runworker", "--processes", str(processes), "--threads", str(threads or 1)]]
 
 

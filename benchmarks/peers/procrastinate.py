@@ -22,8 +22,8 @@ def enqueue_many(work, numbers, payload):
     TASKS[work].batch_defer(*({"number": number, "payload": payload} for number in numbers))
 
 
-def worker(processes, threads):
-    return [[*COMMAND, "--concurrency", str(threads or 1)]] * processes
+def worker(processes, threads, is_async=False):
+    return [[*COMMAND, "--concurrency", str(threads or 100)]] * processes
 
 
 def recorded():

@@ -25,7 +25,7 @@ def enqueue_many(work, numbers, payload):
     queue.enqueue_many([Queue.prepare_data(path, (number, payload)) for number in numbers])
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     pool = ["--num-workers", str(processes * (threads or 1)), "--worker-class", "rq.SimpleWorker"]
     return [[RQ, "worker-pool", "default", "--url", settings.REDIS, "--config", MODULE, "--quiet", *pool]]
 

@@ -27,7 +27,7 @@ def enqueue(work, number, payload):
 enqueue_many = None
 
 
-def worker(processes, threads):
+def worker(processes, threads, is_async=False):
     options = ["--log-level", "WARNING", "--max-prefetch", "100", "--max-threadpool-threads", str(threads or 8)]
     return [[*COMMAND, "--workers", str(processes), *options]]
 
