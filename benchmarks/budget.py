@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from benchmarks import floor, processes, results
 from benchmarks.install import ROOT, install, python_of
 from benchmarks.peers import PEERS
-from benchmarks.report import figure, table
+from benchmarks.report import figure, table, warning
 from benchmarks.results import FOLDER, Results
 from benchmarks.stage import LOST_SECONDS, Player, Stage, Worker
 
@@ -175,7 +175,6 @@ OPENING = """\
 What one job that does nothing costs, by who spends it, beside what bare drivers need for the same steps. This page is
 written by `make budget` from what it measured; nothing on it is written by hand. All figures are microseconds a job if
 nothing else is said, and the median of {runs} runs.
-
 """
 
 
@@ -184,7 +183,8 @@ def page() -> str:
     raw = json.loads(RAW.read_text())
     budget, found = Budget(**raw["budget"]), Results(**raw["run"])
     where = table(["", ""], [*map(list, found.machine.items()), ["measured", f"{found.began} UTC, at {found.commit}"]])
-    return OPENING.format(runs=found.sizes["runs"]) + tables(budget) + "\n## Where it was measured\n\n" + where
+    opening = OPENING.format(runs=found.sizes["runs"]) + warning(found)
+    return opening + "\n" + tables(budget) + "\n## Where it was measured\n\n" + where
 
 
 def tables(budget: Budget) -> str:

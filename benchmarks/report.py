@@ -24,6 +24,8 @@ VALUES = {  # case -> what it measures, in which unit, and whether more is bette
     ],
     "latency": [("p50", "milliseconds", False), ("p99", "milliseconds", False)],
 }
+QUIET = 0.5  # load before
+ENOUGH_RUNS = 3
 RATE = [("jobs/s", "jobs/s", True)]
 
 OPENING = """\
@@ -66,8 +68,19 @@ def write(found: Results) -> Path:
 
 
 def text(found: Results) -> str:
-    parts = [OPENING.format(command=found.command), tables(found), contestants(found), surroundings(found)]
-    return "\n".join(parts)
+    opening = OPENING.format(command=found.command) + warning(found)
+    return "\n".join([opening, tables(found), contestants(found), surroundings(found)])
+
+
+def warning(found: Results) -> str:
+    """Say so where the figures are not to be relied on."""
+    load, runs = float(found.machine["load before"]), found.sizes["runs"]
+    if load < QUIET and runs >= ENOUGH_RUNS:
+        return ""
+    return (
+        "\n```{warning}\nA trial, not a result: "
+        f"runs {runs}, load of the machine before it {load:.2f}. Nothing follows from these figures.\n```\n"
+    )
 
 
 def tables(found: Results) -> str:

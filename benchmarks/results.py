@@ -65,7 +65,7 @@ class Results:
 
     @classmethod
     def new(cls, *, command: str, sizes: dict[str, Any]) -> Results:
-        began = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
+        began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
         return cls(command=command, commit=_commit(), began=began, sizes=sizes)
 
     @classmethod

@@ -110,6 +110,14 @@ def test_what_was_not_measured_is_not_called_reached():
     assert "yes" not in report.bars(results())
 
 
+@pytest.mark.parametrize(("load", "runs", "warned"), [("0.10", 3, False), ("7.00", 3, True), ("0.10", 1, True)])
+def test_a_page_says_so_when_its_figures_are_not_to_be_relied_on(load, runs, warned):
+    found = results(drained("ours", 1))
+    found.machine, found.sizes = {"load before": load}, {"runs": runs}
+
+    assert ("A trial, not a result" in report.text(found)) is warned
+
+
 def test_memory_and_processor_time_are_seen_from_outside():
     mine = processes.tree(os.getpid())
     memory, before = processes.memory_mb([os.getpid()]), processes.cpu_seconds([os.getpid()])
