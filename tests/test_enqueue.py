@@ -576,7 +576,6 @@ def test_a_redis_that_keeps_silent_costs_one_short_wait_and_not_one_each(setting
 
 def test_when_redis_is_back_ids_go_there_again(settings, port, monkeypatch, caplog):
     monkeypatch.setattr(breaker, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(breaker, "LONGEST_PAUSE", 0.01)
     settings.CACHES = redis_at(port)
     add.enqueue(1, 2)
     with relay(port, real_redis()):

@@ -21,6 +21,7 @@ PLAIN = [
     "embedded",
     "failpoints",
     "middleware",
+    "patience",
 ]
 
 

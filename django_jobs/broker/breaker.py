@@ -7,10 +7,11 @@ import time
 
 from redis import exceptions
 
+from ..patience import Patience
+
 logger = logging.getLogger("django_jobs.broker")
 
-FIRST_PAUSE = 0.5  # seconds
-LONGEST_PAUSE = 5.0  # seconds
+FIRST_PAUSE = 0.5  # seconds, in which a second failure would only cost somebody time
 
 
 class Breaker:
@@ -19,7 +20,7 @@ class Breaker:
     def __init__(self, where: str, meanwhile: str = "Jobs are stored and will start when it is back."):
         self._where = where
         self._meanwhile = meanwhile  # what people are told of the time without it
-        self._pause = 0.0
+        self._patience = Patience(first=FIRST_PAUSE)
         self._until = 0.0
 
     @property
@@ -27,15 +28,15 @@ class Breaker:
         return time.monotonic() < self._until
 
     def failed(self, error: BaseException) -> None:
-        if not self._pause:
+        if not self._patience:
             logger.warning("Redis at %s %s. %s", self._where, _trouble(error), self._meanwhile)
-        self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
-        self._until = time.monotonic() + self._pause
+        self._until = time.monotonic() + self._patience.failed()
 
     def succeeded(self) -> None:
-        if self._pause:
+        if self._patience:
             logger.warning("Redis at %s answers again.", self._where)
-        self._pause = self._until = 0.0
+        self._patience.succeeded()
+        self._until = 0.0
 
 
 def _trouble(error: BaseException) -> str:

@@ -18,16 +18,13 @@ class Waiter:
         self._pool = client.connection_pool
         self._seconds = seconds
         self._connection: Any = None
-        self._keys: tuple[str, ...] = ()
 
     @property
     def armed(self) -> bool:
         return self._connection is not None
 
     def arm(self, keys: list[str]) -> None:
-        """Ask to be woken by a token under one of these keys, or after the bound of seconds."""
-        if self.armed and self._keys == tuple(keys):
-            return
+        """Ask to be woken by a token under one of these keys, or after the bound of seconds; of others no more."""
         self.close()
         connection = self._pool.get_connection()
         try:
@@ -36,7 +33,7 @@ class Waiter:
             connection.disconnect()
             self._pool.release(connection)
             raise
-        self._connection, self._keys = connection, tuple(keys)
+        self._connection = connection
 
     def fileno(self) -> int:
         return self._connection._sock.fileno()

@@ -29,6 +29,7 @@ from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
 from ..exceptions import TaskNotFound
 from ..models import DbNow, Job, Worker, database
 from ..moves import Held, Outcome
+from ..patience import Patience
 from ..tasks import registry
 from .executor import timed_out
 from .failures import one_line
@@ -44,8 +45,6 @@ SWEEP_SECONDS = 5.0
 IDLE_SWEEP_SECONDS = 60.0
 IDLE_LOOK_SECONDS = 30.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
-LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
-
 
 Outcomes = list[Outcome]
 
@@ -94,7 +93,7 @@ class Clerk:
         self._idle_look_at = time.monotonic() + IDLE_LOOK_SECONDS
         self._idle_since = time.monotonic()
         self._done = 0  # jobs, at the last look
-        self._pause = 0.0
+        self._patience = Patience()  # with the database
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -111,19 +110,18 @@ class Clerk:
 
     def _beat_on(self) -> None:
         """Beat, whatever keeps the chores: a lock, a slow Redis, a long refill."""
-        pause = 0.0
+        patience = Patience()
         while not self._stopping.is_set():
             try:
                 self._beat_if_due()
-                pause = 0.0
+                patience.succeeded()
                 self._stopping.wait(max(0.01, min(1.0, self._beat_at - time.monotonic())))
             except DatabaseAway as error:
-                if not pause:
+                if not patience:
                     logger.warning("the database does not answer the clerk (%s)", one_line(error))
                 connections[database()].close()
                 self._steady_since = time.monotonic()
-                pause = min(pause * 2 or 0.1, LONGEST_PAUSE)
-                self._stopping.wait(pause)
+                self._stopping.wait(patience.failed())
         connections.close_all()
 
     def _work(self, supervisor: socket.socket | None) -> None:
@@ -155,7 +153,7 @@ class Clerk:
             self._watch_long_bodies()
             self._watch_idleness()
             self._do_chores()
-            self._pause = 0.0
+            self._patience.succeeded()
         except DatabaseAway as error:
             return self._database_failed(error)
         return 0.1 if self._deaths else max(0.01, min(self._long_at, self._duties_at) - time.monotonic())
@@ -351,8 +349,7 @@ class Clerk:
         connections[database()].close()
         self._steady_since = time.monotonic()
         self._be_wary()
-        self._pause = min(self._pause * 2 or 0.1, LONGEST_PAUSE)
-        return self._pause
+        return self._patience.failed()
 
 
 def _held(entries: list[Entry]) -> list[Held]:

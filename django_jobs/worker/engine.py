@@ -25,6 +25,7 @@ from ..conf import jobs_settings, seconds
 from ..exceptions import JobCancelled, JobsError, TaskNotFound, TaskTimeout
 from ..models import Job, database
 from ..moves import Held, Outcome
+from ..patience import Patience
 from ..tasks import TaskContext, registry
 from .appetite import AHEAD, Appetite
 from .executor import Work
@@ -44,7 +45,6 @@ WARY_SECONDS = 60.0  # after an error of the database, in which what was sent be
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
 SHUN_SECONDS = 10.0  # in which a child busy with a long body leaves jobs that were lost before to others
 PROGRESS_SECONDS = 1.0
-LONGEST_PAUSE = 5.0  # seconds between tries while the database is away
 LONGEST_POSTPONEMENT = 30.0  # seconds
 
 
@@ -88,7 +88,7 @@ class Engine:
         self._shun_alone_until = 0.0
         self._appetite = Appetite(threads=options.threads, async_slots=options.async_slots)
         self._finished = 0
-        self._failing_pause = 0.0
+        self._patience = Patience()  # with the database
         self._progress_at = self._check_at = time.monotonic()
         self._must_check = False
         self._wary_until = 0.0
@@ -136,7 +136,7 @@ class Engine:
         while not (self.end and not self._held and not self._recorder):
             try:
                 self._turn()
-                self._failing_pause = 0.0
+                self._patience.succeeded()
             except DatabaseAway as error:
                 self._database_failed(error)
             self._header = self._header._replace(turned=time.monotonic(), phase=LEAVING if self.end else WORKING)
@@ -452,13 +452,12 @@ class Engine:
 
     def _database_failed(self, error: BaseException) -> None:
         """Keep everything, close the connection, and try again after a growing pause."""
-        if not self._failing_pause:
+        if not self._patience:
             logger.warning("the database does not answer (%s); outcomes are kept", one_line(error))
         connections[database()].close()
         self._must_check = True
         self._wary_until = time.monotonic() + WARY_SECONDS
-        self._failing_pause = min(self._failing_pause * 2 or 0.1, LONGEST_PAUSE)
-        if select.select([self._wake_read], [], [], self._failing_pause)[0]:
+        if select.select([self._wake_read], [], [], self._patience.failed())[0]:
             os.read(self._wake_read, 4096)
 
 

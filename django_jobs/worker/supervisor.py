@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from django.db import connections
 
+from ..patience import Patience
 from .child import Child, stop_on_sigterm
 from .clerk import Clerk, Death, Duties, die_with_parent
 from .engine import End
@@ -30,7 +31,6 @@ TICK = 0.25  # seconds
 QUICK_TICK = 0.02  # seconds; until the first child is ready
 READY_SECONDS = 2.0  # a child that lives so long was started in earnest
 MOST_STILLBORN = 5  # children in a row that died before they had run anything: then we give up
-LONGEST_PAUSE = 5.0  # seconds before another child takes the place of one that died young
 SETTLE_SECONDS = 5.0  # for what killed children held to be given back, at a stop
 STUCK_SECONDS = 60.0  # an engine that does not turn for so long while no body runs is dead
 GAVE_UP = 3  # exit code
@@ -64,11 +64,13 @@ class Supervisor:
         self._totals = Header()
         self._numbers = 0
         self._clerk_pid = 0
-        self._clerk_born = self._clerk_pause = self._next_clerk = 0.0
+        self._clerk_born = self._next_clerk = 0.0
+        self._clerk_patience = Patience()  # with those that die young
         self._clerk: socket.socket | None = None
         self._signals = 0  # to stop
         self._kill_at: float | None = None  # when bodies have had their time; monotonic
         self._stillborn = 0
+        self._birth_patience = Patience()  # with children that die young
         self._is_burst_over = False
         self._idle_beside_work = False
         self._next_birth = 0.0
@@ -259,10 +261,14 @@ class Supervisor:
             child=child.number,
             lost=lost,
         )
-        young = time.monotonic() - child.born < READY_SECONDS
-        self._stillborn = self._stillborn + 1 if fruitless and not lost and not child.ordered else 0
-        pause = min(LONGEST_PAUSE, 0.1 * 2 ** min(self._stillborn, 6)) if young and not child.ordered else 0.0
-        self._next_birth = time.monotonic() + pause
+        self._next_birth = time.monotonic()
+        if fruitless and not lost and not child.ordered:
+            self._stillborn += 1
+        else:
+            self._stillborn = 0
+            self._birth_patience.succeeded()
+        if not child.ordered and time.monotonic() < child.born + READY_SECONDS:
+            self._next_birth += self._birth_patience.failed()
 
     def _area(self, child: Running) -> Area:
         return self._table.areas[child.area]
@@ -337,9 +343,11 @@ class Supervisor:
         else:
             logger.warning("the clerk died: %s; another takes its place", ending(code))
         self._clerk, self._clerk_pid = None, 0
-        young = time.monotonic() - self._clerk_born < READY_SECONDS
-        self._clerk_pause = min(LONGEST_PAUSE, self._clerk_pause * 2 or 0.1) if young else 0.0
-        self._next_clerk = time.monotonic() + self._clerk_pause
+        self._next_clerk = time.monotonic()
+        if self._next_clerk < self._clerk_born + READY_SECONDS:
+            self._next_clerk += self._clerk_patience.failed()
+        else:
+            self._clerk_patience.succeeded()
 
     def _end_clerk(self) -> None:
         """Let the clerk say good-bye to the database."""
