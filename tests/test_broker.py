@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from django_jobs.broker import Broker, Count, EpochChanged, Waiting
+from django_jobs.broker import Broker, Count, EpochChanged, ResponseError, Waiting
 from tests.services import wait_for
 
 STRANGE = ["a*", "a?", "[ab]", "a\\", "{a}", "a:1", "^a", "a-z]", "ä b"]
@@ -347,6 +347,82 @@ def test_a_dropped_queue_is_empty_and_can_be_filled_again(broker):
     assert broker.count("reports") == Count(1, 0, 1)
     assert push(broker, "a", "b") == 2
     assert take(broker) == ["a", "b"]
+
+
+def test_what_a_taker_holds_of_a_dropped_queue_does_not_make_its_new_books_wrong(broker):
+    push(broker, "a", "b")
+    push(broker, "r", queue="reports")
+    take(broker, 1)
+    take(broker, 1, "mail", "reports", taker="w:2")
+
+    broker.drop("mail")
+    push(broker, "a", "b")
+    take(broker, 0)
+
+    assert broker.count("mail") == Count(2, 0, 2)
+    assert broker.takers() == []
+
+
+def test_a_dropped_queue_keeps_what_is_taken_of_others(broker):
+    push(broker, "a")
+    push(broker, "r", queue="reports")
+    take(broker, 9, "mail", "reports")
+
+    broker.drop("mail")
+
+    assert broker.count("reports") == Count(0, 1, 1)
+    assert broker.takers() == ["w:1"]
+
+
+@pytest.mark.parametrize(
+    "entry", [b"", b"a", b"mail\n0", b"mail\nx\na", b"\n\n", b"mail\nnan\na", b"\xff\x00\n0\n\xff"]
+)
+def test_an_entry_of_a_taken_list_that_is_not_ours_is_in_nobodys_way(broker, entry):
+    push(broker, "a", "b")
+    take(broker, 1)
+    broker.client.rpush(broker.key("taken", "w:1"), entry)
+
+    broker.give_back("w:1")
+    broker.client.rpush(broker.key("taken", "w:2"), entry)
+
+    assert take(broker, taker="w:2") == ["a", "b"]
+    assert take(broker, taker="w:2") == []
+
+
+@pytest.mark.parametrize("act", ["push", "take", "give_back", "unknown"])
+@pytest.mark.parametrize("key", ["known:mail", "lane:mail:0", "ranks:mail", "taken:w:1", "takers", "queues", "paused"])
+def test_a_value_of_another_type_stops_nothing_twice(broker, act, key):
+    push(broker, "a")
+    take(broker, 1)
+    push(broker, "b")
+    broker.set_epoch("1")
+    broker.client.delete(broker.key(key))
+    broker.client.hset(broker.key(key), "foreign", "value")
+    acts = {
+        "push": lambda: push(broker, "c"),
+        "take": lambda: take(broker),
+        "give_back": lambda: broker.give_back("w:1"),
+        "unknown": lambda: broker.unknown("mail", ["a"]),
+    }
+
+    try:
+        acts[act]()
+    except ResponseError:
+        assert broker.epoch() == ""  # all is filled anew
+        assert broker.client.exists(broker.key(key)) == 0
+
+    acts[act]()
+
+
+def test_names_of_queues_that_are_no_text_are_none(broker):
+    push(broker, "a")
+    broker.client.sadd(broker.key("queues"), b"\xff\xfe", b"a\0b")
+    broker.client.sadd(broker.key("paused"), b"\xff\xfe")
+    broker.client.set(broker.key("epoch"), b"\xff\xfe")
+
+    assert broker.queues() == ["mail"]
+    assert broker.paused() == {"\ufffd\ufffd"}
+    assert broker.epoch() == "\ufffd\ufffd"
 
 
 @pytest.mark.parametrize("key", ["lane:mail:0", "ranks:mail", "known:mail", "wake:mail"])

@@ -20,6 +20,7 @@ from .waiter import Waiter
 PROTOCOL = 1  # a new format gets a new number, and is filled from the rows
 PUSH_CHUNK = 1000  # ids in one call of the script, so that Redis answers others in between
 WAIT_SECONDS = 1.0  # what a lost wake-up costs at most
+RANKS = -100, 100  # the lowest and the highest that there may be
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -70,7 +71,7 @@ class Broker:
             for (queue, rank), group in groupby(chunk, key=lambda one: one[:2]):
                 ids = [one.id for one in group]
                 args += [queue, rank, len(ids), *ids]
-            pushed += self._push(keys=[self.prefix], args=args)
+            pushed += self._run(self._push, args, {one.queue for one in chunk})
         return pushed
 
     def take(self, taker: str, queues: list[str], count: int, epoch: str = "") -> list[str]:
@@ -78,20 +79,20 @@ class Broker:
 
         Raises EpochChanged when Redis is at another epoch; nothing is taken or forgotten then.
         """
-        ids = self._take(keys=[self.prefix], args=[taker, epoch, count, *queues])
+        ids = self._run(self._take, [taker, epoch, count, *queues], queues, taker)
         if ids is None:
             raise EpochChanged
         return ids.decode(errors="backslashreplace").split("\n") if ids else []
 
     def give_back(self, taker: str) -> int:
         """Put what a taker holds back to the heads of its lanes; return how many ids."""
-        return self._give_back(keys=[self.prefix], args=[taker.encode(errors="surrogateescape")])
+        return self._run(self._give_back, [taker.encode(errors="surrogateescape")], None, taker)
 
     def unknown(self, queue: str, ids: list[str]) -> list[str]:
         """Return those of the ids that Redis does not know."""
         if not ids:
             return []
-        answers = self.client.smismember(self.key("known", queue), ids)
+        answers = self._run(lambda keys, args: self.client.smismember(self.key("known", queue), args), ids, [queue])
         return [id for id, known in zip(ids, answers, strict=True) if not known]
 
     def count(self, queue: str) -> Count:
@@ -99,7 +100,7 @@ class Broker:
 
     def drop(self, queue: str) -> None:
         """Forget all ids of a queue."""
-        self._drop(keys=[self.prefix], args=[queue])
+        self._drop(keys=[self.prefix], args=[queue, *RANKS])
 
     def clear(self) -> None:
         """Delete every key of ours, whatever it holds."""
@@ -107,7 +108,8 @@ class Broker:
             self.client.unlink(*keys)
 
     def queues(self) -> list[str]:
-        return sorted(name.decode() for name in self._read(self.client.smembers, "queues"))
+        names = self._read(self.client.smembers, "queues")
+        return sorted(name.decode() for name in names if _is_text(name))
 
     def takers(self) -> list[str]:
         return sorted(name.decode(errors="surrogateescape") for name in self._read(self.client.smembers, "takers"))
@@ -118,7 +120,7 @@ class Broker:
         self.client.srem(self.key("takers"), name)
 
     def paused(self) -> set[str]:
-        return {name.decode() for name in self._read(self.client.smembers, "paused")}
+        return {name.decode(errors="replace") for name in self._read(self.client.smembers, "paused")}
 
     def set_paused(self, queues: Iterable[str]) -> None:
         """Say which queues are paused; the others are not."""
@@ -132,7 +134,7 @@ class Broker:
             pipeline.execute()
 
     def epoch(self) -> str:
-        return (self._read(self.client.get, "epoch") or b"").decode()
+        return (self._read(self.client.get, "epoch") or b"").decode(errors="replace")
 
     def set_epoch(self, epoch: str) -> None:
         self.client.set(self.key("epoch"), epoch)
@@ -147,18 +149,46 @@ class Broker:
         """Pass a wake-up on that came to somebody who has no use for it."""
         self.client.rpush(key, "1")
 
+    def _run(self, script: Callable[..., Any], args: list, queues: Iterable[str] | None, taker: str = "") -> Any:
+        """Run a script about these queues, None: any. Where a value of another type is in its way, that is not ours:
+        it goes, and all is filled anew.
+        """
+        try:
+            return script(keys=[self.prefix], args=args)
+        except ResponseError as error:
+            if _is_wrong_type(error):
+                self._mend(queues, taker)
+            raise
+
+    def _mend(self, queues: Iterable[str] | None, taker: str) -> None:
+        self.client.unlink(self.key("epoch"))
+        for look in (self.queues, self.takers, self.paused):
+            look()  # each mends itself
+        if taker:
+            self.forget_taker(taker)
+        for queue in self.queues() if queues is None else queues:
+            self.drop(queue)
+
     def _read(self, command: Callable[[str], Any], name: str) -> Any:
         """Return what a key of ours holds. A value of another type is not ours: it goes, and all is filled anew."""
         try:
             return command(self.key(name))
         except ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
+            if not _is_wrong_type(error):
                 raise
             self.client.unlink(self.key(name), self.key("epoch"))
             return command(self.key(name))
 
     def close(self) -> None:
         self.client.connection_pool.disconnect()
+
+
+def _is_wrong_type(error: ResponseError) -> bool:
+    return "WRONGTYPE" in str(error)  # Redis 6 puts the line of the script before it
+
+
+def _is_text(name: bytes) -> bool:
+    return b"\0" not in name and name == name.decode(errors="ignore").encode()
 
 
 def _chunks(items: Iterable, size: int) -> Iterator[list]:

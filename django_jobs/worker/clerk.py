@@ -267,8 +267,9 @@ class Clerk:
         held = moves.held_by_slot(self._options.id)
         takers = self._own_takers()
         children = {area.header().child for area in self._table.areas}  # after the rows: claims come after births
+        living = set(map(self._options.taker, children))
         late = [one for one, slot in held if slot not in children]
-        self._parted |= {taker for taker in takers if int(taker.rpartition(":")[2]) not in children}
+        self._parted |= set(takers) - living
         self._return_taken()
         if late:
             logger.warning("%d jobs were claimed by a child that is dead; they are given back", len(late))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from .. import broker, moves
 from ..broker import AWAY, Breaker, Broker, EpochChanged, Waiter
+from ..conf import QUEUE_NAME
 from ..models import Meta
 
 logger = logging.getLogger("django_jobs.worker")
@@ -110,7 +111,7 @@ class Source:
     def _find_queues(self) -> Iterable[str]:
         if self.by_redis:
             try:
-                return self._connected().queues()
+                return filter(QUEUE_NAME.match, self._connected().queues())
             except AWAY as error:
                 self._redis_failed(error)
         return moves.queues_with_work()

@@ -216,7 +216,7 @@ def give_back(state: State, taker: int) -> State:
 
 
 def drop(state: State) -> State:
-    return state._replace(lane=0, known=False)
+    return state._replace(lane=0, taken=(0, 0, 0, 0), known=False)
 
 
 # The database: moves.py

@@ -10,7 +10,7 @@ local taken = P .. ':taken:' .. taker
 local before = redis.call('LRANGE', taken, 0, -1)
 for _, entry in ipairs(before) do
   local queue, id = string.match(entry, '^(.-)\n.-\n(.*)$')
-  redis.call('SREM', P .. ':known:' .. queue, id)
+  if id then redis.call('SREM', P .. ':known:' .. queue, id) end  -- none: it is not ours
 end
 if #before > 0 then
   redis.call('DEL', taken)
