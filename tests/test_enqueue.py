@@ -20,6 +20,7 @@ from django_jobs import InvalidTask, broker, embedded, enqueue, signals
 from django_jobs.broker import Waiting, breaker
 from django_jobs.models import Job, Queue, db_now
 from tests.app.tasks import add
+from tests.faults.proxy import Proxy
 from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -578,51 +579,12 @@ def test_when_redis_is_back_ids_go_there_again(settings, port, monkeypatch, capl
     monkeypatch.setattr(breaker, "FIRST_PAUSE", 0.01)
     settings.CACHES = redis_at(port)
     add.enqueue(1, 2)
-    with relay(port, real_redis()):
+    with Proxy(*real_redis(), at=port):
         wait_for(lambda: broker.try_push([Waiting("default", 0, "back")]), what="a push")
 
     assert [record.message.partition(" ")[2].partition(" ")[2] for record in caplog.records][1:] == [
         f'127.0.0.1:{port}/1 (CACHES["default"]) answers again.'
     ]
-
-
-@contextlib.contextmanager
-def relay(port: int, target: tuple[str, int], lost_replies: int = 0):
-    """Pass on what comes to the port, but cut connections instead of the first replies to a script."""
-    server = socket.create_server(("127.0.0.1", port))
-    sockets, threads, lost = [server], [], []
-
-    def start(function, *args) -> None:
-        threads.append(threading.Thread(target=function, args=args))
-        threads[-1].start()
-
-    def copy(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                is_lost = b"EVALSHA" in data and len(lost) < lost_replies
-                if is_lost:
-                    lost.append(data)
-                    source.shutdown(socket.SHUT_RDWR)
-                sink.sendall(data)
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, upstream = server.accept()[0], socket.create_connection(target)
-                sockets.extend((client, upstream))
-                start(copy, client, upstream)
-                start(copy, upstream, client)
-
-    start(serve)
-    try:
-        yield
-    finally:
-        for one in sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        for thread in threads:
-            thread.join()
 
 
 def test_a_connection_that_was_cut_while_idle_is_made_again(redis_clean, ids, caplog):
@@ -639,9 +601,11 @@ def test_a_connection_that_was_cut_while_idle_is_made_again(redis_clean, ids, ca
 
 def test_a_push_whose_reply_is_lost_is_made_again_and_counts_once(settings, port, ids, caplog):
     settings.CACHES = redis_at(port, database=0)
-    with relay(port, real_redis(), lost_replies=1):
+    with Proxy(*real_redis(), at=port) as proxy:
+        lost = proxy.lose_replies(b"EVALSHA")
         job = add.enqueue(1, 2)
 
+    assert lost.is_set()
     assert (ids(), caplog.records) == (hexes(job), [])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.invariants import violations
-from tests.worker.conftest import WorkerProcess, worker  # noqa: F401  a fixture
+from tests.worker.conftest import MANAGE, WorkerProcess, worker  # noqa: F401  for the tests here
 
 
 @pytest.fixture

@@ -57,12 +57,13 @@ class Proxy:
             connection.cut()
         return len(connections)
 
-    def lose_replies(self, request: bytes, *, skip: int = 0, count: int = 1) -> threading.Event:
-        """Pass requests with these bytes on, swallow the replies and cut their connections.
+    def lose_replies(self, request: bytes, *, after: bytes = b"", count: int = 1) -> threading.Event:
+        """Pass requests with these bytes on, swallow the replies and cut their connections; so often.
 
-        Leaves the first ``skip`` requests alone and harms ``count``; the event is set when the last is lost.
+        ``after``: only where the connection's request before it had those bytes. The event is set when the
+        last reply is lost.
         """
-        loss = _Loss(request, skip, count)
+        loss = _Loss(request, after, count)
         self._losses.append(loss)
         return loss.over
 
@@ -80,10 +81,10 @@ class Proxy:
                     self._connections.add(connection)
                 connection.start()
 
-    def _loss(self, data: bytes) -> _Loss | None:
+    def _loss(self, request: bytes, before: bytes) -> _Loss | None:
         """Return what says that the reply to this request gets lost."""
         with self._lock:
-            return next((loss for loss in self._losses if loss.befalls(data)), None)
+            return next((loss for loss in self._losses if loss.befalls(request, before)), None)
 
     def _forget(self, connection: _Connection) -> None:
         with self._lock:
@@ -93,17 +94,14 @@ class Proxy:
 class _Loss:
     """Replies that get lost: those to requests that hold some bytes."""
 
-    def __init__(self, request: bytes, skip: int, count: int):
+    def __init__(self, request: bytes, after: bytes, count: int):
         self._request = request
-        self._skip = skip
+        self._after = after
         self._count = count
         self.over = threading.Event()
 
-    def befalls(self, data: bytes) -> bool:
-        if not self._count or self._request not in data:
-            return False
-        if self._skip:
-            self._skip -= 1
+    def befalls(self, request: bytes, before: bytes) -> bool:
+        if not self._count or self._request not in request or self._after not in before:
             return False
         self._count -= 1
         return True
@@ -138,9 +136,11 @@ class _Connection:
         self._proxy._forget(self)
 
     def _pass_requests(self) -> None:
+        before = b""
         while data := self._client.recv(SIZE):
-            self._loss = self._loss or self._proxy._loss(data)
+            self._loss = self._loss or self._proxy._loss(data, before)
             self._server.sendall(data)
+            before = data
 
     def _pass_replies(self) -> None:
         while data := self._server.recv(SIZE):
