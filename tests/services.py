@@ -135,7 +135,11 @@ class Server:
 
 
 class Valkey(Server):
-    """A Valkey without persistence: after ``restart()`` it is empty."""
+    """A Valkey without persistence: after ``restart()`` it is empty. Options are those of its command line."""
+
+    def __init__(self, *options: str, port: int | None = None):
+        super().__init__(port=port)
+        self.options = options
 
     @property
     def url(self) -> str:
@@ -146,7 +150,7 @@ class Valkey(Server):
 
     def _launch(self) -> None:
         command = [server_binary(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), *self.options]
         self._run(command)
 
     def _answers(self) -> bool:

@@ -1,5 +1,6 @@
 """Django settings of the test suite; the servers start when these are read, see tests/services.py."""
 
+import json
 import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -53,6 +54,7 @@ CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": os.environ["DJANGO_JOBS_TEST_REDIS"],
+        "OPTIONS": json.loads(os.environ.get("DJANGO_JOBS_TEST_REDIS_OPTIONS", "{}")),
     }
 }
 

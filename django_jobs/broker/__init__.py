@@ -13,6 +13,7 @@ from ..conf import jobs_settings
 from ..exceptions import EmbeddedServerError
 from .breaker import Breaker
 from .broker import Broker, Count, EpochChanged, Waiting
+from .cluster import ClusterConnectionFactory
 from .connection import PRODUCER, WORKER, address, connect
 from .waiter import Waiter
 
@@ -20,6 +21,7 @@ __all__ = [
     "AWAY",
     "Breaker",
     "Broker",
+    "ClusterConnectionFactory",
     "Count",
     "EpochChanged",
     "RedisError",

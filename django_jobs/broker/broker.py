@@ -45,12 +45,17 @@ class EpochChanged(Exception):
     """Redis is not at the epoch that the database names: it was wiped, restored or failed over."""
 
 
+def hash_tag(prefix: str) -> str:
+    """Return what all our keys begin with; the braces keep them in one slot of a cluster."""
+    return f"{{{prefix}:{PROTOCOL}}}"
+
+
 class Broker:
     """The lists of one prefix in one Redis. Every method may raise ``redis.exceptions.RedisError``."""
 
     def __init__(self, client: redis.Redis, prefix: str):
         self.client = client
-        self.prefix = f"{{{prefix}:{PROTOCOL}}}"  # the braces keep all keys in one slot of a cluster
+        self.prefix = hash_tag(prefix)
         scripts = {path.stem: Script(client, path.read_text()) for path in _SCRIPTS.glob("*.lua")}
         self._push, self._take = scripts["push"], scripts["take"]
         self._give_back, self._count, self._drop = scripts["give_back"], scripts["count"], scripts["drop"]

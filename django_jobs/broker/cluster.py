@@ -15,7 +15,7 @@ from django_redis.pool import ConnectionFactory
 from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import MovedError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import MovedError, ResponseError, TimeoutError
 
 from ..conf import jobs_settings
 from .broker import hash_tag

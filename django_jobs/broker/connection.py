@@ -7,9 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django_redis.pool import get_connection_factory
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from .. import embedded
 
@@ -28,16 +29,19 @@ def connect(alias: str, timeouts: dict[str, float]) -> Redis:
     options = dict(cache.get("OPTIONS") or {})
     factory = get_connection_factory(options)
     pool = factory.get_connection_pool(factory.make_connection_params(url))
-    # Pools of django-redis are shared by URL and carry no timeouts; ours must not wait or retry behind our back.
+    pool.connection_kwargs["decode_responses"] = False
+    make_impatient(pool, timeouts)
+    for sentinel in pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ():
+        make_impatient(sentinel.connection_pool, timeouts)  # they have settings of their own
+    return factory.redis_client_cls(connection_pool=pool, **factory.redis_client_cls_kwargs)
+
+
+def make_impatient(pool: ConnectionPool, timeouts: dict[str, float]) -> None:
+    """Let connections wait no longer than these timeouts, and try nothing again behind our back."""
     pool.connection_kwargs.update(
-        timeouts,
-        decode_responses=False,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_timeout=False,
-        health_check_interval=0,
+        timeouts, retry=Retry(NoBackoff(), 0), retry_on_timeout=False, health_check_interval=0
     )
     pool.connection_kwargs.pop("retry_on_error", None)
-    return factory.redis_client_cls(connection_pool=pool, **factory.redis_client_cls_kwargs)
 
 
 def cache_settings(alias: str) -> dict[str, Any]:

@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 
+from django_jobs import broker
+from tests.app import tasks
 from tests.faults.invariants import violations
 from tests.worker.conftest import MANAGE, WorkerProcess, worker  # noqa: F401  for the tests here
 
@@ -25,13 +28,32 @@ def once(tmp_path) -> str:
     return str(tmp_path / "once")
 
 
+def waits_on(server: redis.Redis) -> bool:
+    """Say whether a worker has nothing to do and is fed by this Redis: it goes at full speed again."""
+    return any(client["cmd"] == "blpop" for client in server.client_list())
+
+
+def enqueue_for(seconds: float) -> None:
+    """Enqueue short jobs for so long, as a busy site does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        tasks.log_start_and_end.enqueue_many([{"seconds": 0.005}] * 3)
+        time.sleep(0.03)
+
+
+@pytest.fixture(autouse=True)
+def fresh_producer(monkeypatch) -> None:
+    """Enqueue as a process does that has not met Redis yet."""
+    monkeypatch.setattr(broker, "_producers", {})
+
+
 @pytest.fixture
 def all_is_well(log, redis_clean):
     """A function that waits until nothing is wrong with any job, and fails when that gets no better for so long."""
 
-    def check(seconds: float = 30) -> None:
-        best, since = len(violations(log, redis_clean)), time.monotonic()
-        while wrong := violations(log, redis_clean):
+    def check(seconds: float = 30, server: redis.Redis = redis_clean) -> None:
+        best, since = len(violations(log, server)), time.monotonic()
+        while wrong := violations(log, server):
             if len(wrong) < best:
                 best, since = len(wrong), time.monotonic()
             assert time.monotonic() < since + seconds, wrong[:10]
