@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from django.conf import settings
 from redis.exceptions import ConnectionError as Disconnected
@@ -39,6 +40,7 @@ _producers: dict[tuple, _Producer] = {}
 _lock = threading.Lock()
 
 
+AT_ONCE = 0.05  # seconds, in which a cut connection is noticed; to try again after more would keep a page waiting
 AWAY = (RedisError, OSError, EmbeddedServerError)  # what Redis raises when it cannot be reached
 
 
@@ -92,9 +94,12 @@ class _Producer:
         broker = self._broker
         if broker is None:
             broker = self._broker = Broker(connect(self._alias, PRODUCER), self._prefix)
+        began = time.monotonic()
         try:
             broker.push(waiting, first=first)
-        except Disconnected:  # a connection that was cut while idle; what is known is not pushed twice
+        except Disconnected:  # perhaps only cut while idle; what is known is not pushed twice
+            if time.monotonic() > began + AT_ONCE:
+                raise
             broker.push(waiting, first=first)
 
 

@@ -144,6 +144,10 @@ class Broker:
     def set_epoch(self, epoch: str) -> None:
         self.client.set(self.key("epoch"), epoch)
 
+    def forget_epoch(self) -> None:
+        """Let nobody take anything until there is an epoch again."""
+        self.client.unlink(self.key("epoch"))
+
     def waiter(self) -> Waiter:
         return Waiter(self.client, WAIT_SECONDS)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from uuid import UUID
 
 from .. import broker, enqueue, states
@@ -40,6 +41,7 @@ class Reconcile:
         self._lanes: set[Lane] = set()
         self._audit_at = 0.0
         self._suspects: set[str] = set()
+        self._refused = False  # it answers, and takes nothing in
 
     def __call__(self) -> int:
         """Do one go; return how many ids were pushed. With Redis away there is nothing to do."""
@@ -51,7 +53,11 @@ class Reconcile:
             self._broker.set_paused(Queue.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
             self._free_takers()
             self._audit()
+            self._refused = False
             return self._refill() if refill else self._sweep_newest() + self._sweep_some()
+        except ResponseError as error:
+            self._withdraw(error)
+            return 0
         except AWAY as error:
             self._broker = None
             logger.debug("Redis is away (%s); the rows wait", error)
@@ -64,14 +70,22 @@ class Reconcile:
             self._broker.set_epoch(epoch.make())
             return False
         if found == agreed:
-            if changed := epoch.change_if_old(agreed):
-                self._broker.set_epoch(changed)
+            self._broker.set_epoch(epoch.change_if_old(agreed) or agreed)  # also a trial: does it take anything in?
             return False
         logger.info("Redis is empty or has older data; it is filled from the database")
         for queue in {*self._broker.queues(), *queues_with_work()}:
             self._broker.drop(queue)
         self._broker.set_epoch(agreed)
         return True
+
+    def _withdraw(self, error: ResponseError) -> None:
+        """Make the workers ask the rows: Redis is full, say, and lacks what it does not let us put back."""
+        if not self._refused:
+            logger.warning("Redis refuses a command (%s); workers go on from the database", error)
+        self._refused = True
+        with suppress(*AWAY):
+            self._broker.forget_epoch()
+        self._broker = None
 
     def _free_takers(self) -> None:
         """Put back what children of workers that are gone had taken."""

@@ -13,6 +13,8 @@ from tests.app import tasks
 from tests.faults.invariants import violations
 from tests.worker.conftest import MANAGE, WorkerProcess, worker  # noqa: F401  for the tests here
 
+PREFIX = "{django_jobs:1}"
+
 
 @pytest.fixture
 def log(tmp_path, monkeypatch) -> Path:
@@ -30,7 +32,7 @@ def once(tmp_path) -> str:
 
 def waits_on(server: redis.Redis) -> bool:
     """Say whether a worker has nothing to do and is fed by this Redis: it goes at full speed again."""
-    return any(client["cmd"] == "blpop" for client in server.client_list())
+    return bool(server.exists(f"{PREFIX}:epoch")) and any(client["cmd"] == "blpop" for client in server.client_list())
 
 
 def enqueue_for(seconds: float) -> None:

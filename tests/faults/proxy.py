@@ -24,6 +24,7 @@ class Proxy:
         self._connections: set[_Connection] = set()
         self._listener: socket.socket | None = None
         self._losses: list[_Loss] = []
+        self.connections = 0  # that there have been
         self.delay = 0.0  # seconds that each reply is kept
         self.port = 0
 
@@ -76,6 +77,7 @@ class Proxy:
                 except OSError:
                     client.close()
                     continue
+                self.connections += 1
                 connection = _Connection(self, client, server)
                 with self._lock:
                     self._connections.add(connection)

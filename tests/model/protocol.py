@@ -67,6 +67,7 @@ class Parts:
     atomic_is_recorded_by_its_commit: bool = True
     atomic_waits_for_the_row: bool = True
     lapse_returns_what_waits: bool = True
+    full_redis_loses_its_epoch: bool = True
 
 
 class Budget(NamedTuple):
@@ -84,6 +85,7 @@ class Budget(NamedTuple):
     wipe: int = 0
     snapshot: int = 0  # and its return, later
     epoch_changes: int = 0
+    full: int = 0  # Redis refuses what would need memory
     damage: int = 0  # a lane vanishes by itself: evicted, or deleted by somebody
     take_lost: int = 0  # replies
     push_lost: int = 0
@@ -139,6 +141,7 @@ class State(NamedTuple):
     row: Row | None = None
     pushing: bool = False  # some process has committed, and pushes next
     redis: bool = True
+    full: bool = False
     lane: int = 0
     taken: tuple[int, int, int, int] = (0, 0, 0, 0)
     known: bool = False
@@ -316,10 +319,11 @@ class Protocol:
                 yield Step("client pushes in its transaction", push(s), False)
         if s.pushing:
             done = s._replace(pushing=False)
-            yield Step("push" if s.redis else "push fails", push(done) if s.redis else done, False)
+            takes_in = s.redis and not s.full
+            yield Step("push" if takes_in else "push fails", push(done) if takes_in else done, False)
             if s.budget.pusher_dies:
                 yield Step("the process dies before its push", spend(done, "pusher_dies"), True)
-            if s.budget.push_lost and s.redis:
+            if s.budget.push_lost and takes_in:
                 yield Step("push, and its reply is lost: pushed again", push(push(spend(done, "push_lost"))), True)
 
     def _person(self, s: State) -> Iterator[Step]:
@@ -346,6 +350,10 @@ class Protocol:
             yield Step("Redis is back", s._replace(redis=True), False)
         elif s.budget.redis_away:
             yield Step("Redis goes away", spend(s, "redis_away")._replace(redis=False), True)
+        if s.full:
+            yield Step("Redis has room again", s._replace(full=False), True)
+        elif s.budget.full:
+            yield Step("Redis is full", spend(s, "full")._replace(full=True), True)
         if s.budget.wipe:
             yield Step("Redis is wiped", spend(s, "wipe")._replace(**contents), True)
         if s.budget.snapshot and s.copy is None:
@@ -635,13 +643,24 @@ class Protocol:
             yield Step("promote", promoted._replace(pushing=True), False)
         if not s.redis:
             return
-        if s.redis_epoch != s.database_epoch and self._parts.epoch:
+        if s.full:
+            yield from self._full(s)
+        elif s.redis_epoch != s.database_epoch and self._parts.epoch:
             yield Step("refill", drop(s)._replace(redis_epoch=s.database_epoch), False)
         elif s.budget.epoch_changes:
             changed = spend(s, "epoch_changes")._replace(database_epoch=s.database_epoch + 1)
             yield Step("the epoch changes", changed._replace(redis_epoch=s.database_epoch + 1), False)
             yield Step("the epoch changes in the database only", changed, True)
-        if self._parts.reconcile and s.row is not None and s.row.state == QUEUED and not s.known:
+        if self._parts.reconcile and s.row is not None and s.row.state == QUEUED and not s.known and not s.full:
             yield Step("reconcile", push(s), False)
         if self._parts.audit and s.lane + sum(s.taken) != s.known:
             yield Step("audit", drop(s), False)
+
+    def _full(self, s: State) -> Iterator[Step]:
+        """Reconcile._withdraw, and a refill that comes no further than emptying."""
+        if not self._parts.full_redis_loses_its_epoch:
+            return
+        if s.redis_epoch != WIPED:
+            yield Step("the epoch is withdrawn", s._replace(redis_epoch=WIPED), False)
+        elif (dropped := drop(s)) != s:
+            yield Step("a full Redis is emptied", dropped, False)
