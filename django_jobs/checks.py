@@ -96,6 +96,13 @@ OLD_SQLITE = _problem(
     "SQLite {version} is too old for jobs.",
     "Use a Python that was built with SQLite 3.35 or newer, or PostgreSQL.",
 )
+WRONG_OPTIONS = _problem(
+    "E013",
+    'OPTIONS of CACHES["{alias}"], which jobs go through, cannot be: {error}',
+    'For one server leave CONNECTION_FACTORY out; for Sentinel it is "django_redis.pool.SentinelConnectionFactory", '
+    'with SENTINELS = [(host, port), ...]; for a cluster "django_jobs.broker.ClusterConnectionFactory", with '
+    "NODES = [(host, port), ...] for more nodes than the one of LOCATION.",
+)
 SHARED_REDIS = _problem(
     "W001",
     'Jobs share their Redis database with CACHES["{other}"], whose clear() would empty it.',
@@ -132,6 +139,13 @@ UNKNOWN_QUEUE = _problem(
     "W007",
     'The task {task} uses the queue "{queue}", which DJANGO_JOBS["QUEUES"] does not have.',
     'Its enqueue() will raise InvalidTask. Add "{queue}" to QUEUES, or {advice}.',
+)
+
+CLUSTER_AS_CACHE = _problem(
+    "W008",
+    'CACHES["default"] goes through ClusterConnectionFactory, which can carry jobs and nothing else.',
+    'Give the cluster an alias of its own, say "jobs", set DJANGO_JOBS = {{"CACHE": "jobs"}}, and let "default" be '
+    "another cache.",
 )
 
 PROBLEMS = {one.id: one for one in list(globals().values()) if isinstance(one, Problem)}
@@ -268,8 +282,12 @@ def _check_cache(given: _Given) -> Iterator[checks.CheckMessage]:
         yield NOT_REDIS.found(alias=alias, backend=cache.get("BACKEND") or "cache without BACKEND")
     elif not _urls(cache) or not all("://" in str(url) for url in _urls(cache)):
         yield NO_URL.found(alias=alias, location=_shown(cache.get("LOCATION", "")))
+    elif error := _refusal(cache.get("OPTIONS") or {}):
+        yield WRONG_OPTIONS.found(alias=alias, error=error)
     else:
         yield from _check_sharing(alias)
+        if alias == "default" and _is_for_cluster(cache):
+            yield CLUSTER_AS_CACHE.found()
 
 
 def _is_django_redis(path: str) -> bool:
@@ -280,6 +298,21 @@ def _is_django_redis(path: str) -> bool:
     except (ImportError, ImproperlyConfigured, TypeError):
         return False
     return isinstance(backend, type) and issubclass(backend, RedisCache)
+
+
+def _refusal(options: dict[str, Any]) -> str:
+    """Return why django-redis cannot make connections with these OPTIONS, empty if it can; nothing is connected."""
+    from django_redis.pool import get_connection_factory  # here: the check must answer where it is missing
+
+    try:
+        get_connection_factory(dict(options))
+    except (ImportError, ImproperlyConfigured, TypeError, ValueError, AttributeError) as error:
+        return str(error)
+    return ""
+
+
+def _is_for_cluster(cache: dict[str, Any]) -> bool:
+    return "ClusterConnectionFactory" in str((cache.get("OPTIONS") or {}).get("CONNECTION_FACTORY", ""))
 
 
 def _urls(cache: dict[str, Any]) -> list[str]:

@@ -160,6 +160,44 @@ def test_a_location_that_is_no_url_is_refused(settings, location):
     assert "redis://" in found()["E006"].hint
 
 
+SENTINEL = "django_redis.pool.SentinelConnectionFactory"
+CLUSTER = "django_jobs.broker.ClusterConnectionFactory"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"CONNECTION_FACTORY": "nowhere.Factory"}, "nowhere"),
+        ({"CONNECTION_FACTORY": SENTINEL}, "SENTINELS must be"),
+        ({"CONNECTION_FACTORY": SENTINEL, "SENTINELS": ["host:26379"]}, "unpack"),
+        ({"CONNECTION_FACTORY": CLUSTER, "NODES": ["host:6379"]}, "NODES must be"),
+        ({"CONNECTION_POOL_CLASS": "redis.Nothing"}, "Nothing"),
+    ],
+)
+def test_options_of_the_cache_that_cannot_be_are_refused_with_the_reason(settings, options, reason):
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "redis://127.0.0.1", "OPTIONS": options}}
+
+    assert reason in found()["E013"].msg
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"CONNECTION_FACTORY": SENTINEL, "SENTINELS": [("127.0.0.1", 1)]}, {"CONNECTION_FACTORY": CLUSTER}],
+)
+def test_options_of_the_cache_that_can_be_are_taken(settings, options):
+    settings.DJANGO_JOBS |= {"CACHE": "jobs"}
+    settings.CACHES = {"jobs": {"BACKEND": REDIS, "LOCATION": "redis://127.0.0.1", "OPTIONS": options}}
+
+    assert not found().keys() & {"E013", "W008"}
+
+
+def test_a_cluster_as_the_default_cache_is_warned_of(settings):
+    options = {"CONNECTION_FACTORY": CLUSTER}
+    settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "redis://127.0.0.1", "OPTIONS": options}}
+
+    assert 'alias of its own, say "jobs"' in found()["W008"].hint
+
+
 @pytest.mark.parametrize(
     ("other", "is_shared"),
     [("redis://127.0.0.1/1", True), ("redis://127.0.0.1:6379/2", False), ("redis://10.0.0.1:6379/1", False)],

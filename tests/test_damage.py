@@ -13,6 +13,7 @@ from tests.app.tasks import add
 from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
 KEYS = ["queues", "takers", "paused", "epoch", "known:default", "lane:default:0", "ranks:default", "wake:default"]
 
 
@@ -30,4 +31,16 @@ def test_what_a_foreign_value_has_damaged_is_mended(key, redis_clean, monkeypatc
         return redis_clean.type(worker.key(key)) != b"stream" and worker.count("default") == Count(1, 0, 1)
 
     wait_for(is_mended, 2, "the foreign value to go")
+    assert worker.take("w:1", ["default"], 9) == [job.id.hex]
+
+
+def test_a_queue_whose_name_redis_has_lost_is_named_again(redis_clean, monkeypatch):
+    monkeypatch.setattr(import_module("django_jobs.scheduler.reconcile"), "AUDIT_SECONDS", 0)
+    job, reconcile, worker = add.enqueue(1, 2), Reconcile(), broker.for_worker()
+    reconcile()
+    redis_clean.delete(worker.key("queues"))
+
+    wait_for(lambda: reconcile() or worker.queues(), 2, "the name of the queue")
+
+    assert worker.queues() == ["default"]
     assert worker.take("w:1", ["default"], 9) == [job.id.hex]

@@ -101,11 +101,12 @@ class Reconcile:
                     self._broker.forget_taker(taker)
 
     def _audit(self) -> None:
-        """Mistrust Redis's own books: a queue whose counts disagree twice is emptied, to be filled again."""
+        """Mistrust Redis's own books: a queue that is wrong in them twice is emptied, to be filled again."""
         if time.monotonic() < self._audit_at:
             return
         self._audit_at = time.monotonic() + AUDIT_SECONDS
-        wrong = {queue for queue in self._broker.queues() if not self._adds_up(queue)}
+        named = set(self._broker.queues())
+        wrong = {*queues_with_work()} - named | {queue for queue in named if not self._adds_up(queue)}
         for queue in wrong & self._suspects:
             logger.warning("what Redis holds of queue %s does not add up; it is filled again", queue)
             self._broker.drop(queue)
