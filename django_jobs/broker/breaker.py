@@ -11,16 +11,17 @@ from ..patience import Patience
 
 logger = logging.getLogger("django_jobs.broker")
 
-FIRST_PAUSE = 0.5  # seconds, in which a second failure would only cost somebody time
+FIRST_PAUSE = 0.5  # seconds
+LONGEST_PAUSE = 5.0  # seconds
 
 
 class Breaker:
     """Closed while Redis answers; open for a growing pause after each failure. Logs each change once."""
 
-    def __init__(self, where: str, meanwhile: str = "Jobs are stored and will start when it is back."):
+    def __init__(self, where: str, meanwhile: str, *, longest: float = LONGEST_PAUSE):
         self._where = where
         self._meanwhile = meanwhile  # what people are told of the time without it
-        self._patience = Patience(first=FIRST_PAUSE)
+        self._patience = Patience(first=FIRST_PAUSE, longest=longest)
         self._until = 0.0
 
     @property

@@ -17,6 +17,7 @@ from .. import broker, enqueue, states
 from ..broker import AWAY, Broker, ResponseError
 from ..models import Job, Queue, Worker
 from ..moves import Moved, queues_with_work
+from ..patience import Patience
 from . import epoch
 from .rescue import present
 
@@ -27,6 +28,7 @@ SWEEP = 10_000  # rows looked at in one go: all are seen within (queued rows / S
 NEWEST = 500  # rows of each lane looked at in each go
 LANES = 50  # whose newest rows are looked at in each go
 AUDIT_SECONDS = 10.0
+LONGEST_PAUSE = 2.0  # seconds between tries while Redis is away: a silent one keeps the other chores waiting
 FIRST_ID = UUID(int=0)
 
 Lane = tuple[str, int]  # queue and priority
@@ -42,10 +44,11 @@ class Reconcile:
         self._audit_at = 0.0
         self._suspects: set[str] = set()
         self._refused = False  # it answers, and takes nothing in
+        self._patience, self._retry_at = Patience(longest=LONGEST_PAUSE), 0.0
 
     def __call__(self) -> int:
         """Do one go; return how many ids were pushed. With Redis away there is nothing to do."""
-        if not broker.is_used():
+        if not broker.is_used() or time.monotonic() < self._retry_at:
             return 0
         try:
             self._broker = self._broker or broker.for_worker()
@@ -54,12 +57,13 @@ class Reconcile:
             self._free_takers()
             self._audit()
             self._refused = False
+            self._patience.succeeded()
             return self._refill() if refill else self._sweep_newest() + self._sweep_some()
         except ResponseError as error:
             self._withdraw(error)
             return 0
         except AWAY as error:
-            self._broker = None
+            self._broker, self._retry_at = None, time.monotonic() + self._patience.failed()
             logger.debug("Redis is away (%s); the rows wait", error)
             return 0
 

@@ -17,6 +17,7 @@ logger = logging.getLogger("django_jobs.worker")
 SHORTEST_POLL = 0.01  # seconds between looks at the rows while there is work
 LONGEST_POLL = 0.1  # ... and while there is none
 QUEUES_EVERY = 1.0  # seconds between looks for new queues
+LONGEST_PAUSE = 2.0  # seconds between tries while Redis is away
 MEANWHILE = "This worker goes on from the database until it is back."
 
 
@@ -30,7 +31,9 @@ class Source:
         self._queues_at = 0.0
         self._turn = 0
         self._broker: Broker | None = None  # made when first needed, and anew after a failure
-        self._breaker = Breaker(broker.address_of_jobs(), MEANWHILE) if broker.is_used() else None
+        self._breaker = (
+            Breaker(broker.address_of_jobs(), MEANWHILE, longest=LONGEST_PAUSE) if broker.is_used() else None
+        )
         self._epoch = ""
         self._holding = False  # Redis still lists what we took last
         self._doubtful = False  # a reply was lost: what was taken is not known
@@ -151,6 +154,10 @@ class Source:
             self.waiter.close()
         self._broker = None
         self._breaker.failed(error)
+
+
+def _breaker() -> Breaker:
+    return Breaker(broker.address_of_jobs(), MEANWHILE, longest=LONGEST_PAUSE)
 
 
 def _uuids(texts: Iterable[str]) -> Iterable[UUID]:

@@ -77,9 +77,11 @@ def test_scripts_flushed_again_and_again_under_load(fed, valkey, all_is_well):
 def test_frozen_under_load(fed, valkey, all_is_well):
     tasks.log_start_and_end.enqueue_many([{"seconds": 0.01}] * 50)
     valkey.pause()
-    enqueue_for(3)
-    job = tasks.log_start_and_end.enqueue(0)
-    job.wait(20)  # from the database
+    began = time.monotonic()
+    tasks.log_start_and_end.enqueue(0).wait(20)
+    print(f"by the database after {time.monotonic() - began:.1f} s")
+    enqueue_for(2)
+    tasks.log_start_and_end.enqueue(0).wait(20)
 
     with recovery(valkey):
         valkey.resume()
@@ -157,14 +159,14 @@ def test_a_site_that_enqueues_while_redis_keeps_silent_tries_it_now_and_then(pro
     proxy.delay = 60
     began, waits = time.monotonic(), []
 
-    while time.monotonic() < began + 3:
+    while time.monotonic() < began + 2:
         before = time.monotonic()
         tasks.add.enqueue(1, 2)
         waits.append(time.monotonic() - before)
 
-    assert len(waits) > 50  # the first try waits 0.2 s, and so does one after each pause of 0.5, 1 and 2 s
-    assert proxy.connections <= 4
-    assert max(waits) < 2
+    assert proxy.connections <= 1 + 3  # at once, then after pauses of 0.5 and 1 s
+    assert len(waits) > 10 * proxy.connections
+    assert max(waits) < 2  # 0.3 s, and what a busy machine adds
 
 
 def test_lost_pushes_are_made_good(fed, proxy, all_is_well):
