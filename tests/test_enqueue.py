@@ -15,6 +15,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from redis.exceptions import ConnectionError as Disconnected
 
 from django_jobs import InvalidTask, broker, embedded, enqueue, signals
 from django_jobs.broker import Waiting, breaker
@@ -607,6 +608,21 @@ def test_a_push_whose_reply_is_lost_is_made_again_and_counts_once(settings, port
 
     assert lost.is_set()
     assert (ids(), caplog.records) == (hexes(job), [])
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(0, 2), (2 * broker.AT_ONCE, 1)])
+def test_only_a_connection_that_fails_at_once_is_tried_twice(monkeypatch, seconds, tries):
+    tried = []
+
+    def push(self, waiting, *, first):
+        tried.append(waiting)
+        time.sleep(seconds)
+        raise Disconnected("cut")
+
+    monkeypatch.setattr(broker.Broker, "push", push)
+
+    assert not broker.try_push([Waiting("default", 0, "a")])
+    assert len(tried) == tries
 
 
 def test_cache_none_asks_no_redis_at_all(settings, redis_clean, caplog):

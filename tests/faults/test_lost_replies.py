@@ -132,8 +132,8 @@ def test_cut_connections_to_redis_are_made_again(worker, redis_proxy, log, all_i
 
 # PostgreSQL
 
-CLAIM, RECORD, BEAT = b"SET state = 'running'", b"UNNEST(", b'UPDATE "django_jobs_worker"'
-INSERT, INSERT_ATTEMPT = b'INSERT INTO "django_jobs_job"', b'INSERT INTO "django_jobs_attempt"'
+CLAIM, RECORD, BEAT = b"SET state = 'running'", b"AS r(id, claim, state", b'UPDATE "django_jobs_worker"'
+INSERT, INSERT_ATTEMPT = b"INSERT INTO django_jobs_job", b'INSERT INTO "django_jobs_attempt"'
 
 
 @pytest.mark.postgresql
