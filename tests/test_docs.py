@@ -285,3 +285,13 @@ def test_a_fence_is_read_with_its_language_and_file():
         Fence(language="json", caption="rates.json", text="{}\n"),
         Fence(language="console", caption="", text="$ ls\n"),
     ]
+
+
+def test_every_test_that_the_page_of_faults_names_is_there():
+    page = (DOCS / "explanation" / "faults.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+
+    named = set(re.findall(r"`(test_\w+)`", page))
+
+    assert len(named) > 10
+    assert {name for name in named if f"def {name}(" not in tests} == set()

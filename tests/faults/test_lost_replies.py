@@ -164,7 +164,7 @@ def test_a_job_whose_commit_its_client_never_heard_of_runs_once(worker, postgres
     worker().ready()
     lost = postgres_proxy.lose_replies(sent, after=after, count=2)
 
-    produce = [sys.executable, str(MANAGE), "produce", "--count", "20", "--seed", "1"]
+    produce = [sys.executable, str(MANAGE), "produce", "--count", "10", "--seed", "8"]
     done = subprocess.run(produce, env=os.environ | {"DJANGO_JOBS_TEST_POSTGRES": url}, capture_output=True, timeout=60)
 
     assert (done.returncode, lost.is_set()) == (0, True), done.stderr
