@@ -7,7 +7,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test chaos bench budget demo docs lint clean
+.PHONY: test chaos bench budget kill-times demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
 test: $(VENV)/installed-test
@@ -27,6 +27,10 @@ bench: $(VENV)/installed-test
 # Where the time of a job goes; writes docs/explanation/speed.md.
 budget: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.budget $(if $(RUNS),--runs $(RUNS)) $(if $(JOBS),--jobs $(JOBS))
+
+# How soon a job runs again whose worker is killed, beside Celery, RQ and Dramatiq; written into the docs.
+kill-times: $(VENV)/installed-test
+	$(BIN)/python benchmarks/kill.py --seconds $(or $(SECONDS),180) --write
 
 # The site, a worker and real input; with ONCE=1 the main job once, then exit.
 demo: $(VENV)/installed-demo

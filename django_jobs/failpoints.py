@@ -24,6 +24,8 @@ NAMES = (
     "after_take",  # ids are taken, nothing is claimed
     "after_claim",  # claimed, nothing is started
     "before_body",  # marked as started
+    "atomic_before_commit",  # an atomic body has returned, its outcome is written, its transaction still open
+    "atomic_after_commit",
     "after_body",  # marked as finished, nothing is recorded
     "before_record",
     "after_record",  # outcomes are committed

@@ -24,6 +24,11 @@ def job_id() -> UUID:
     return _uuid(ticks, int.from_bytes(os.urandom(8)))
 
 
+def first_id_since(moment: float) -> UUID:
+    """Return an id that is not above any made since then, in seconds since 1970, by a clock that agrees with ours."""
+    return _uuid(_ticks(int(moment * 1e9)), 0)
+
+
 def _ticks(nanoseconds: int) -> int:
     milliseconds, rest = divmod(nanoseconds, 1_000_000)
     return milliseconds << 12 | (rest << 12) // 1_000_000

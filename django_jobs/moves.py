@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import connections, models, transaction
+from django.db import Error, InterfaceError, OperationalError, connections, models, transaction
 from django.db.models import F, Q
 
 from . import states
@@ -19,6 +20,9 @@ from .models import Attempt, DbNow, EncodedText, Job, Queue, Traceback, database
 from .sql import statements
 from .sql.outcome import Row
 
+logger = logging.getLogger("django_jobs.worker")
+
+NO_STATE = ""  # see by_key
 ANY_LOSSES = 2**31 - 1
 CHUNK = 1000  # rows locked by one statement
 LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "claimed_at")
@@ -145,7 +149,7 @@ def is_work_waiting(queues: Sequence[str]) -> bool:
 
 def lost_before(ids: Sequence[UUID]) -> list[UUID]:
     """Return those of the ids that wait to be claimed alone."""
-    waiting = Job.objects.filter(pk__in=ids, state=states.QUEUED, losses__gt=0)
+    waiting = Job.objects.filter(pk__in=ids, state__in=by_key(states.QUEUED), losses__gt=0)
     return list(waiting.values_list("pk", flat=True))
 
 
@@ -217,10 +221,12 @@ def note_started(held: Iterable[tuple[Held, float]]) -> None:
         _update_unlocked(one, started_at=DbNow() - timedelta(seconds=seconds_ago))
 
 
-def cancel_requested(worker: UUID) -> list[Held]:
-    """Return what a worker runs and somebody wants stopped."""
-    jobs = Job.objects.filter(worker=worker, state=states.RUNNING, cancel_requested_at__isnull=False)
-    return [Held(*row) for row in jobs.values_list("pk", "claim")]
+def cancel_requested(held: Iterable[Held]) -> list[Held]:
+    """Return those of the running jobs that somebody wants stopped."""
+    held = set(held)
+    jobs = Job.objects.filter(pk__in=[one.id for one in held], cancel_requested_at__isnull=False)
+    jobs = jobs.filter(state__in=by_key(states.RUNNING))
+    return [one for row in jobs.values_list("pk", "claim") if (one := Held(*row)) in held] if held else []
 
 
 def note_progress(held: Iterable[tuple[Held, str]]) -> None:
@@ -232,7 +238,7 @@ def note_progress(held: Iterable[tuple[Held, str]]) -> None:
 def _update_unlocked(one: Held, **changes: Any) -> None:
     """Write what is nice to know of a running job; a row that somebody has locked is not waited for."""
     with transaction.atomic(using=database()):
-        job = Job.objects.filter(pk=one.id, claim=one.claim, state=states.RUNNING)
+        job = Job.objects.filter(pk=one.id, claim=one.claim, state__in=by_key(states.RUNNING))
         if job.select_for_update(skip_locked=True).values_list("pk").first():
             job.update(**changes)
 
@@ -261,12 +267,35 @@ def still_held(held: Iterable[Held]) -> set[UUID]:
     return {id for id, claim in rows if claims[id] == claim}
 
 
-def release(held: Iterable[Held], *, started: bool = False) -> list[Moved]:
-    """Give jobs back. A body that never started leaves no trace; one that did was interrupted."""
+def is_refusal(error: BaseException) -> bool:
+    """Say whether the database refuses what it was asked; else it is away, busy, full or a standby: later it may do."""
+    invalid_transaction_state = "25"  # class of SQLSTATE; 25006: read only, as a standby is after a failover
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    away = isinstance(error, OperationalError | InterfaceError) or state.startswith(invalid_transaction_state)
+    return isinstance(error, Error) and not away
+
+
+def piecewise(move: Callable[[list[Held]], list[Moved]], held: Iterable[Held]) -> list[Moved]:
+    """Make a move for all but those that the database refuses, found by halving; they stay as they were."""
+    held = list(held)
+    try:
+        return move(held) if held else []
+    except Error as error:
+        if not is_refusal(error):
+            raise
+        if len(held) > 1:
+            half = len(held) // 2
+            return piecewise(move, held[:half]) + piecewise(move, held[half:])
+        logger.error("the database refuses to move job %s; it is tried again", held[0].id, exc_info=True)
+        return []
+
+
+def release(held: Iterable[Held], *, started: bool = False, cause: str = "") -> list[Moved]:
+    """Give jobs back. A body that never started leaves no trace; one that did was interrupted, by a cause."""
     changes: dict[str, Any] = {"worker": None, "slot": None}
     if not started:
         return _move_held(states.RELEASE, held, **changes, attempt=F("attempt") - 1)
-    return _move_held(states.RELEASE, held, _interrupted, **changes, interruptions=F("interruptions") + 1)
+    return _move_held(states.RELEASE, held, _interrupted(cause), **changes, interruptions=F("interruptions") + 1)
 
 
 def postpone(held: Iterable[Held], *, seconds: float, reason: str) -> list[Moved]:
@@ -398,25 +427,34 @@ def _move(
     Rows that somebody else has locked are left out: they are moving already, or will be looked at again.
     """
     alias = database()
-    movable = jobs.using(alias).filter(state__in=transition.sources).select_for_update(skip_locked=True)
+    sources = by_key(*transition.sources) if transition.fenced else transition.sources
+    movable = jobs.using(alias).filter(state__in=sources).select_for_update(skip_locked=True)
     with transaction.atomic(using=alias):
         locked = list(movable.only(*LOCKED)[:limit])
         if not locked:
             return []
-        Job.objects.using(alias).filter(pk__in=[job.pk for job in locked], state__in=transition.sources).update(
-            state=transition.target, **changes
-        )
+        by_keys = Job.objects.using(alias).filter(pk__in=[job.pk for job in locked])
+        by_keys.filter(state__in=by_key(*transition.sources)).update(state=transition.target, **changes)
         if attempts:
             Attempt.objects.using(alias).bulk_create(map(attempts, locked), ignore_conflicts=True)
     return [Moved(job.pk, job.queue_name, job.priority) for job in locked]
+
+
+def by_key(*sources: str) -> tuple[str, ...]:
+    """Return states to look for in rows that are named by their keys, and one that no row has.
+
+    Asked for one state alone, PostgreSQL may take the index of that state, since few rows have it. But as
+    long as somebody holds an old snapshot, that index also leads to all the rows that had it meanwhile.
+    """
+    return (*sources, NO_STATE)
 
 
 def _lost(cause: str) -> Callable[[Job], Attempt]:
     return lambda job: _unfinished(job, Attempt.Kind.LOST, cause)
 
 
-def _interrupted(job: Job) -> Attempt:
-    return _unfinished(job, Attempt.Kind.INTERRUPTED, "stopped with its worker")
+def _interrupted(cause: str) -> Callable[[Job], Attempt]:
+    return lambda job: _unfinished(job, Attempt.Kind.INTERRUPTED, cause)
 
 
 def _unfinished(job: Job, kind: str, message: str) -> Attempt:

@@ -224,6 +224,50 @@ class Postgres(Server):
         return False
 
 
+class PgBouncer(Server):
+    """A pgbouncer in transaction mode before a PostgreSQL; there is no wheel of it, so it may not be there."""
+
+    connections = 4  # to the server, for all clients together
+
+    def __init__(self, postgres: Postgres):
+        super().__init__()
+        self._postgres = postgres
+
+    @staticmethod
+    def is_there() -> bool:
+        return bool(PgBouncer.program())
+
+    @staticmethod
+    def program() -> str | None:
+        return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def _launch(self) -> None:
+        configuration = self.folder / "pgbouncer.ini"
+        configuration.write_text(
+            f"""[databases]
+* = host=127.0.0.1 port={self._postgres.port} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = {self.connections}
+max_client_conn = 200
+"""
+        )
+        self._run([self.program(), str(configuration)], **_as_nobody())
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url, connect_timeout=5) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+        return False
+
+
 def _as_nobody() -> dict[str, Any]:
     """Return what makes subprocess change the user: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:

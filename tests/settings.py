@@ -31,7 +31,7 @@ def _sqlite_database(name: str) -> dict:
         "NAME": folder / f"{name}.sqlite3",
         "TEST": {"NAME": folder / f"{name}.sqlite3"},  # a file: worker processes share it
         "OPTIONS": {
-            "timeout": 20,
+            "timeout": float(os.environ.get("DJANGO_JOBS_TEST_SQLITE_TIMEOUT", 20)),
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
         },
@@ -105,7 +105,7 @@ DJANGO_JOBS_ALLOW_FAILPOINTS = True
 # What tests of real workers change from outside.
 DJANGO_JOBS = {
     "QUEUES": os.environ.get("DJANGO_JOBS_TEST_QUEUES", "default mail").split(),
-    "TASK_MODULES": ["tasks", "hardening_tasks"],
+    "TASK_MODULES": os.environ.get("DJANGO_JOBS_TEST_MODULES", "tasks hardening_tasks fault_tasks").split(),
     "CACHE": None if os.environ.get("DJANGO_JOBS_TEST_CACHE") == "none" else "default",
     "HARD_TIMEOUT_AFTER": float(os.environ.get("DJANGO_JOBS_TEST_HARD_TIMEOUT_AFTER", 10)),
 }

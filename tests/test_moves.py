@@ -690,8 +690,8 @@ def test_running_jobs_are_asked_to_stop_once():
     assert moves.request_cancel(Job.objects.all()) == 1
     assert moves.request_cancel(Job.objects.all()) == 0
 
-    assert moves.cancel_requested(WORKER) == held(running)
-    assert moves.cancel_requested(OTHER_WORKER) == []
+    assert moves.cancel_requested(held(running, waiting)) == held(running)
+    assert moves.cancel_requested([Held(running.pk, running.claim + 1)]) == []
     assert stored(waiting).cancel_requested_at is None
 
 
@@ -902,7 +902,7 @@ def test_no_statement_on_the_way_of_a_job_scans_the_table(sql):
         moves.held_by(WORKER, 1)
         moves.note_started([(one, 1.0) for one in held(*jobs[:2])])
         moves.note_progress([(one, "{}") for one in held(*jobs[:2])])
-        moves.cancel_requested(WORKER)
+        moves.cancel_requested(held(*jobs))
         moves.still_held(held(*jobs))
         record(states.SUCCEED, *jobs[:50], return_value="1")
         record(states.RETRY, *jobs[50:60], failure=failure(fingerprint="f", traceback="x"))

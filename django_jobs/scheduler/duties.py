@@ -19,6 +19,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 
 from .. import failpoints
 from ..models import DbNow, Meta, Worker, database
+from ..moves import is_refusal
 from .chore import Chore
 from .rescue import present
 
@@ -27,6 +28,9 @@ logger = logging.getLogger("django_jobs.scheduler")
 KEY = "chores"
 LEASE_SECONDS = 3.0
 TURN_SECONDS = 0.5  # between turns of the one who has the lease
+VAIN_SHARE = 20  # a look in vain that took so long is followed by a pause of so many times that ...
+MOST_RARE = 5  # ... but of at most so many times the usual one
+LONGEST_PAUSE = 60.0  # before another try of a chore that fails
 COUNT_SECONDS = 120.0  # between counts of the others
 SHARE = 5.0  # looks at the lease a second, by all the others together
 
@@ -37,6 +41,7 @@ class Duties:
     def __init__(self, worker: UUID, chores: Sequence[Chore]):
         self._worker = worker.hex
         self._chores = chores
+        self._pauses: dict[str, float] = {}  # of the chores that failed last time
         self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
         self._renew_at = 0.0
         self._others = 1
@@ -51,21 +56,29 @@ class Duties:
             return random.uniform(0.5, 1.5) * max(1.0, self._others / SHARE)
         for chore in self._chores:
             if time.monotonic() >= self._due[chore.name] and (not chore.needs_steady or is_steady()):
-                self._due[chore.name] = time.monotonic() + chore.every
                 self._do(chore)
         return TURN_SECONDS
 
     def _do(self, chore: Chore) -> None:
+        started = time.monotonic()
+        self._due[chore.name] = started + chore.every
         try:
             failpoints.hit(f"chore_{chore.name}")
             moved = chore.run()
-        except DatabaseAway:
-            raise
-        except Exception:
-            logger.exception("chore %s failed; it is tried again in %g s", chore.name, chore.every)
+        except Exception as error:
+            if isinstance(error, DatabaseAway) and not is_refusal(error):
+                raise
+            pause = min(2 * self._pauses.get(chore.name, chore.every), max(chore.every, LONGEST_PAUSE))
+            self._pauses[chore.name] = pause
+            self._due[chore.name] = time.monotonic() + pause
+            logger.exception("chore %s failed; it is tried again in %g s", chore.name, pause)
         else:
+            self._pauses.pop(chore.name, None)
             if moved:
                 logger.debug("chore %s moved %d rows", chore.name, moved)
+            else:  # a look in vain is long where an old snapshot keeps dead rows
+                took = time.monotonic() - started
+                self._due[chore.name] = started + max(chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
 
     def _has_lease(self) -> bool:
         """Hold, renew or take the lease. On SQLite everybody does the chores: writing it would cost more."""

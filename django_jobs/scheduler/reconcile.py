@@ -15,6 +15,7 @@ from uuid import UUID
 
 from .. import broker, enqueue, states
 from ..broker import AWAY, Broker, ResponseError
+from ..ids import first_id_since
 from ..models import Job, Queue, Worker
 from ..moves import Moved, queues_with_work
 from ..patience import Patience
@@ -25,7 +26,9 @@ logger = logging.getLogger("django_jobs.scheduler")
 
 PAGE = 2_000  # rows of one question
 SWEEP = 10_000  # rows looked at in one go: all are seen within (queued rows / SWEEP) seconds
+ROUND_SHARE = 20  # a round that took so long is followed by a pause of so many times that
 NEWEST = 500  # rows of each lane looked at in each go
+NEWEST_SECONDS = 60.0  # made since then: farther back there may be dead rows that an old snapshot keeps
 LANES = 50  # whose newest rows are looked at in each go
 AUDIT_SECONDS = 10.0
 LONGEST_PAUSE = 2.0  # seconds between tries while Redis is away: a silent one keeps the other chores waiting
@@ -41,6 +44,8 @@ class Reconcile:
         self._broker: Broker | None = None
         self._pages: Iterator[tuple[Lane, list[UUID]]] = iter(())
         self._lanes: set[Lane] = set()
+        self._round_at = 0.0  # when the next one may begin; monotonic
+        self._round_took = 0.0
         self._audit_at = 0.0
         self._suspects: set[str] = set()
         self._refused = False  # it answers, and takes nothing in
@@ -129,9 +134,12 @@ class Reconcile:
     def _sweep_some(self) -> int:
         """Go on with the round; one go is a second's share of it, or what is left."""
         pushed = seen = 0
-        while seen < SWEEP:
+        while seen < SWEEP and time.monotonic() >= self._round_at:
+            asked = time.monotonic()
             lane, ids = next(self._pages, (None, []))
+            self._round_took += time.monotonic() - asked
             if lane is None:
+                self._round_at, self._round_took = time.monotonic() + ROUND_SHARE * self._round_took, 0.0
                 self._pages = self._new_round()
                 break
             pushed += self._push_unknown(lane, ids)
@@ -139,9 +147,9 @@ class Reconcile:
         return pushed
 
     def _sweep_newest(self) -> int:
-        pushed = 0
+        pushed, since = 0, first_id_since(time.time() - NEWEST_SECONDS)
         for lane in list(self._lanes)[:LANES]:
-            ids = rows_of(lane).order_by("-pk").values_list("pk", flat=True)[:NEWEST]
+            ids = rows_of(lane).filter(pk__gte=since).order_by("-pk").values_list("pk", flat=True)[:NEWEST]
             pushed += self._push_unknown(lane, list(ids)[::-1])
         return pushed
 

@@ -84,10 +84,11 @@ CLAIMED = (
 
 TEXTS = frozenset({"state", "reason", "last_error", "return_value", "progress"})  # of an outcome's row
 
+# Not state = 'queued': see moves.by_key.
 CLAIM = """
 WITH picked AS (
     SELECT id FROM {job}
-    WHERE id = ANY(%(ids)s::uuid[]) AND state = 'queued' AND losses <= %(max_losses)s
+    WHERE id = ANY(%(ids)s::uuid[]) AND state IN ('queued', '') AND losses <= %(max_losses)s
       AND (run_after IS NULL OR run_after <= STATEMENT_TIMESTAMP())
       AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())
       AND queue_name NOT IN (SELECT name FROM {queue} WHERE paused_at IS NOT NULL)

@@ -128,4 +128,5 @@ def stop_on_sigterm(stop: Callable[[], None]) -> None:
     """Make this process stop in good order on SIGTERM, and leave Ctrl+C to the supervisor."""
     signal.signal(signal.SIGTERM, lambda *_: stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hygiene.keep_handlers(signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import socket
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,11 +31,12 @@ from ..models import DbNow, Job, Worker, database
 from ..moves import Held, Outcome
 from ..patience import Patience
 from ..tasks import registry
-from .executor import timed_out
+from .executor import succeeded_before_death, timed_out
 from .failures import one_line
 from .options import Options
+from .readers import readable
 from .report import Reporter
-from .slots import CLAIMED, STARTED, Entry, Table
+from .slots import CLAIMED, STARTED, SUCCEEDED, Entry, Table
 
 logger = logging.getLogger("django_jobs.worker")
 
@@ -45,8 +46,12 @@ SWEEP_SECONDS = 5.0
 IDLE_SWEEP_SECONDS = 60.0
 IDLE_LOOK_SECONDS = 30.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
+LONGEST_REFUSED = 1.0  # seconds between turns while the database refuses something
+
 
 Outcomes = list[Outcome]
+# What the clerk records for a dead child, by its name in the totals.
+SETTLED = {"succeeded": states.SUCCEEDED, "failed": states.FAILED, "retried": states.RETRYING}
 
 
 class Duties(Protocol):
@@ -80,9 +85,9 @@ class Clerk:
         self._duties = duties
         self._pid = pid
         self._deaths: list[Death] = []
+        self._outcomes: defaultdict[int, Outcomes] = defaultdict(list)  # by dead child: recorded while it is settled
         self._parted: set[str] = set()  # takers that are dead, and may have left ids in Redis
         self._steady_since = 0.0  # beats have succeeded without a gap since then; monotonic
-        self._beaten_at = 0.0
         self._beat_at = self._long_at = self._duties_at = 0.0  # when each is due
         self._noted: set[tuple[UUID, int]] = set()
         self._broker: Broker | None = None
@@ -93,7 +98,9 @@ class Clerk:
         self._idle_look_at = time.monotonic() + IDLE_LOOK_SECONDS
         self._idle_since = time.monotonic()
         self._done = 0  # jobs, at the last look
-        self._patience = Patience()  # with the database
+        self._away = Patience()  # the database does not answer
+        self._refused = Patience(longest=LONGEST_REFUSED)  # it refuses what we ask
+        self._unsettled = Patience(first=0.05)  # rows of a dead child are locked or refused
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -131,8 +138,7 @@ class Clerk:
             if supervisor is None:
                 self._stopping.wait(wait)
                 continue
-            ready, _, _ = select.select([supervisor], [], [], wait)
-            if ready:
+            if readable([supervisor], wait):
                 data = supervisor.recv(65536)
                 if not data:
                     break
@@ -142,21 +148,24 @@ class Clerk:
     def turn(self, on_settled: Callable[[Death, Outcomes], None]) -> float:
         """Do what is due; return the seconds until something else is."""
         self._table.note_clerk_turned(time.monotonic())
+        steps = (
+            partial(self._settle_deaths, on_settled),
+            self._return_taken,
+            self._sweep,
+            self._watch_long_bodies,
+            self._watch_idleness,
+            self._do_chores,
+        )
         try:
-            for death in list(self._deaths):
-                outcomes = self.settle(death)
-                if not moves.held_by(self._options.id, death.child):  # else a row was locked: again at the next turn
-                    self._deaths.remove(death)
-                    on_settled(death, outcomes)
-            self._return_taken()
-            self._sweep()
-            self._watch_long_bodies()
-            self._watch_idleness()
-            self._do_chores()
-            self._patience.succeeded()
+            refused = [error for step in steps if (error := refusal(step))]
+            self._away.succeeded()
         except DatabaseAway as error:
             return self._database_failed(error)
-        return 0.1 if self._deaths else max(0.01, min(self._long_at, self._duties_at) - time.monotonic())
+        if refused:
+            return self._pause_after(refused[0])
+        self._refused.succeeded()
+        wait = max(0.01, min(self._long_at, self._duties_at) - time.monotonic())
+        return min(wait, self._unsettled.failed()) if self._deaths else wait
 
     # Beats
 
@@ -167,9 +176,8 @@ class Clerk:
         pause = self._beat_pause()
         self._lease = lease = LEASE_SECONDS if pause == BEAT_SECONDS else 2.5 * pause
         self._write_beat(lease)
-        if (beaten := time.monotonic()) - self._beaten_at > lease:
-            self._steady_since = beaten
-        self._beaten_at = now
+        if (beaten := time.monotonic()) > self._beat_at + BEAT_SECONDS:
+            self._steady_since = beaten  # what kept us may have kept the others, whose beats may come after ours
         self._beat_at = now + pause
         self._table.set_alive_until(now + lease)
 
@@ -214,31 +222,39 @@ class Clerk:
 
     # Dead children
 
-    def settle(self, death: Death) -> Outcomes:
-        """Give back what a dead child held; only bodies that ran are touched by its death.
+    def _settle_deaths(self, on_settled: Callable[[Death, Outcomes], None]) -> None:
+        if not self._deaths:
+            self._unsettled.succeeded()
+        for death in list(self._deaths):
+            self.settle(death)
+            if not moves.held_by(self._options.id, death.child):  # else a row was locked: again at the next turn
+                self._deaths.remove(death)
+                on_settled(death, self._outcomes.pop(death.child, []))
 
-        Returns the outcomes of those that ran beyond their timeout.
-        """
+    def settle(self, death: Death) -> None:
+        """Give back what a dead child held; only bodies that ran are touched by its death."""
         entries = list(self._table.areas[death.area].entries())
         overdue = [entry for entry in entries if entry.index in death.overdue]
-        started = [entry for entry in entries if entry.stage != CLAIMED and entry not in overdue]
-        timeouts = [outcome for entry in overdue if (outcome := self._record_timeout(entry))]
+        well = [entry for entry in entries if entry.stage == SUCCEEDED]
+        ran = [entry for entry in entries if entry.stage != CLAIMED and entry not in overdue + well]
+        suspects = [] if death.ordered else [entry for entry in ran if entry.stage == STARTED] or ran
+        others = [entry for entry in ran if entry not in suspects]
+        for entry in overdue:
+            self._record_for(entry, timed_out, death.child)
+        for entry in well:
+            self._record_for(entry, succeeded_before_death, death.child)
         again = []
         with transaction.atomic(using=database()):
-            if death.ordered:
-                again += moves.release(_held(started), started=True)
-            else:
-                again += moves.lose(_held(started), cause=death.cause)
+            again += moves.piecewise(partial(moves.lose, cause=death.cause), _held(suspects))
+            again += moves.piecewise(partial(moves.release, started=True, cause=death.cause), _held(others))
             # Not those whose rows were locked just now: their bodies ran, and their turn comes when the lock is gone.
-            ran = {*_held(started), *_held(overdue)}
-            never_started = [one for one in moves.held_by(self._options.id, death.child) if one not in ran]
-            again += moves.release(never_started)
+            known = {*_held(ran), *_held(overdue), *_held(well)}
+            never_started = [one for one in moves.held_by(self._options.id, death.child) if one not in known]
+            again += moves.piecewise(moves.release, never_started)
         self._be_wary()
         self._parted.add(self._options.taker(death.child))
         self._return_taken()
         enqueue.dispatch(again)
-        self._reporter.finished([(outcome.job, outcome) for outcome in timeouts])
-        return timeouts
 
     def _be_wary(self) -> None:
         now = time.monotonic()
@@ -273,7 +289,7 @@ class Clerk:
         self._return_taken()
         if late:
             logger.warning("%d jobs were claimed by a child that is dead; they are given back", len(late))
-            enqueue.dispatch(moves.release(late))
+            enqueue.dispatch(moves.piecewise(moves.release, late))
 
     def _own_takers(self) -> list[str]:
         if not broker.is_used():
@@ -285,16 +301,19 @@ class Clerk:
             self._broker = None
             return []
 
-    def _record_timeout(self, entry: Entry) -> Outcome | None:
+    def _record_for(self, entry: Entry, outcome_of: Callable[..., Outcome], child: int) -> None:
+        """Record what became of a body whose process cannot do it any more."""
         job = Job.objects.filter(pk=entry.id, claim=entry.claim).first()
         if job is None:
-            return None
+            return
         try:
             task = registry.get(job.task_path)
         except TaskNotFound:
             task = None
-        outcome = timed_out(job, task, entry.started)
-        return outcome if moves.record([outcome]) else None
+        outcome = outcome_of(job, task, entry.started)
+        if moves.record([outcome]):
+            self._outcomes[child].append(outcome)
+            self._reporter.finished([(job, outcome)])
 
     # Long bodies
 
@@ -312,10 +331,9 @@ class Clerk:
         }
         moves.note_started((Held(*key), now - long[key][1].started) for key in long.keys() - self._noted)
         self._noted = set(long)
-        for one in moves.cancel_requested(self._options.id) if long else ():
-            if one in long:
-                area, entry = long[one]
-                area.cancel(entry.index, entry.id, entry.claim)
+        for one in moves.cancel_requested(Held(*key) for key in long):
+            area, entry = long[one]
+            area.cancel(entry.index, entry.id, entry.claim)
 
     # Idleness
 
@@ -342,26 +360,43 @@ class Clerk:
             self._duties_at = time.monotonic() + self._duties.turn(is_steady=self._is_steady)
 
     def _is_steady(self) -> bool:
-        """Say whether our own beats have succeeded for a lease, up to now."""
+        """Say whether our own beats have succeeded for a lease, up to now; one that is late may be under way."""
         now = time.monotonic()
-        return now - self._steady_since >= LEASE_SECONDS and now < self._beat_at + LEASE_SECONDS
+        return now - self._steady_since >= LEASE_SECONDS and now < self._beat_at + BEAT_SECONDS
+
+    def _pause_after(self, refused: BaseException) -> float:
+        if not self._refused:
+            logger.error("the database refuses what the clerk asks (%s); it is tried again", one_line(refused))
+        return self._refused.failed()
 
     def _database_failed(self, error: BaseException) -> float:
         connections[database()].close()
         self._steady_since = time.monotonic()
         self._be_wary()
-        return self._patience.failed()
+        return self._away.failed()
+
+
+def refusal(step: Callable[[], None]) -> DatabaseAway | None:
+    """Take a step; return what the database refused in it, which must keep no other step back."""
+    try:
+        step()
+    except DatabaseAway as error:
+        if moves.is_refusal(error):
+            return error
+        raise
+    return None
 
 
 def _held(entries: list[Entry]) -> list[Held]:
     return [Held(entry.id, entry.claim) for entry in entries]
 
 
-def _answer(supervisor: socket.socket | None, death: Death, timeouts: Outcomes) -> None:
-    """Tell the supervisor that a death is settled, and what became of the bodies that ran too long."""
+def _answer(supervisor: socket.socket | None, death: Death, outcomes: Outcomes) -> None:
+    """Tell the supervisor that a death is settled, and what became of the bodies whose outcome was to be told."""
     if supervisor is not None:
-        retried = sum(outcome.transition is states.RETRY for outcome in timeouts)
-        settled = {"child": death.child, "failed": len(timeouts) - retried, "retried": retried}
+        ends = Counter(outcome.transition.target for outcome in outcomes)
+        counts = {name: ends[state] for name, state in SETTLED.items()}
+        settled = {"child": death.child, **counts}
         with suppress(OSError):  # at a second signal it does not wait for us
             supervisor.send(json.dumps(settled).encode() + b"\n")
 

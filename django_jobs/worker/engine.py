@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from .appetite import AHEAD, Appetite
 from .executor import Work
 from .failures import one_line
 from .options import Options
+from .readers import readable
 from .recorder import BATCH, Recorder
 from .report import Reporter
 from .slots import ENDED, LEAVING, WORKING, Area, Header, Table
@@ -160,6 +161,9 @@ class Engine:
         """Say whether the database may believe that we run what we do not: an idle child need not ask."""
         return bool(self._held) or time.monotonic() < self._wary_until
 
+    def _be_wary(self) -> None:
+        self._wary_until = time.monotonic() + WARY_SECONDS
+
     def _collect(self) -> None:
         while self._outbox:
             work = self._outbox.popleft()
@@ -217,23 +221,28 @@ class Engine:
 
     def _release(self, works: list[Work]) -> None:
         self._source.forget()
-        released = moves.release(Held(work.job.id, work.job.claim) for work in works)
+        released = moves.piecewise(moves.release, [Held(work.job.id, work.job.claim) for work in works])
         place = {work.job.id: index for index, work in enumerate(works)}
         enqueue.dispatch(sorted(released, key=lambda one: place[one.id]), first=True)
         for work in works:
             self._let_go(work)
+        if len(released) < len(works):
+            self._be_wary()  # a row was locked or refused: a check finds it again
         self._header = self._header._replace(released=self._header.released + len(works))
         self._appetite.was_too_much(DRAG_SECONDS)
 
     def _give_back_unknown(self) -> None:
         """Give back what the database says we run and we do not hold: a claim whose reply was lost."""
         self._source.forget()
+        asked = time.monotonic()
         claimed = moves.held_by(self._options.id, self._number)
+        took = time.monotonic() - asked  # longer among dead rows that somebody's old snapshot keeps
         unknown = [one for one in claimed if one.id not in self._held or self._held[one.id].job.claim != one.claim]
         if unknown:
             logger.warning("%d jobs are claimed for us that we do not hold; they are given back", len(unknown))
-            enqueue.dispatch(moves.release(unknown))
-        self._must_check, self._check_at = False, time.monotonic()
+            enqueue.dispatch(moves.piecewise(moves.release, unknown))
+            self._be_wary()
+        self._must_check, self._check_at = False, time.monotonic() + 100 * took
 
     def _let_go(self, work: Work) -> None:
         if self._held.get(work.job.id) is work:
@@ -277,8 +286,14 @@ class Engine:
     def _recycle_if_due(self) -> None:
         options = self._options
         if options.max_jobs and self._finished >= options.max_jobs:
-            self.stop(End.RECYCLE)
-        if options.max_memory and memory_mb() > options.max_memory:
+            self._recycle(f"{self._finished} jobs done")
+        elif options.max_memory and (memory := memory_mb()) > options.max_memory:
+            self._recycle(f"{memory:.0f} MB used")
+
+    def _recycle(self, why: str) -> None:
+        if self.end is None:
+            number = self._number
+            self._reporter.say("recycled", f"child {number} ends: {why}; another takes its place", child=number)
             self.stop(End.RECYCLE)
 
     # Fetching
@@ -403,8 +418,11 @@ class Engine:
             )
             self._recorder.add(work)
             return
-        moves.postpone([Held(job.id, job.claim)], seconds=pause, reason=reason)
-        self._reporter.postponed(job, reason, pause)
+        postpone = partial(moves.postpone, seconds=pause, reason=reason)
+        if moves.piecewise(postpone, [Held(job.id, job.claim)]):
+            self._reporter.postponed(job, reason, pause)
+        else:
+            self._be_wary()
         self._let_go(work)
 
     def _end_burst(self) -> None:
@@ -425,7 +443,7 @@ class Engine:
             readers.append(self._source.waiter)
         self._enough = BATCH // 2 if self._recorder else 1  # what is there waits for company, and no longer
         self._is_asleep = True  # before the last look at the outbox, lest something comes between
-        ready, _, _ = select.select(readers, [], [], self._wait_seconds(wanted))
+        ready = readable(readers, self._wait_seconds(wanted))
         self._is_asleep = False
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
@@ -456,8 +474,8 @@ class Engine:
             logger.warning("the database does not answer (%s); outcomes are kept", one_line(error))
         connections[database()].close()
         self._must_check = True
-        self._wary_until = time.monotonic() + WARY_SECONDS
-        if select.select([self._wake_read], [], [], self._patience.failed())[0]:
+        self._be_wary()
+        if readable([self._wake_read], self._patience.failed()):
             os.read(self._wake_read, 4096)
 
 

@@ -28,6 +28,7 @@ from .interrupts import Interrupter
 from .slots import NEVER, Area
 
 REASON_LENGTH = 200
+LAST_WORDS_SECONDS = 5.0  # for the tasks that an async body has left behind, once they are cancelled
 logger = logging.getLogger("django_jobs.worker")
 
 
@@ -108,7 +109,8 @@ def begin(work: Work) -> None:
 
 def end(work: Work, outcome: Outcome) -> None:
     """Leave word that the body has ended; until its outcome is recorded it counts as started."""
-    work.area.finish(work.index)
+    is_plain = outcome.transition is states.SUCCEED and not (outcome.return_value or outcome.progress or outcome.reason)
+    work.area.finish(work.index, succeeded=is_plain)
     failpoints.hit("after_body")
     signals.job_finished.send_robust(Job, job=work.job, outcome=outcome)
 
@@ -128,6 +130,8 @@ def attempt_atomic(work: Work) -> Outcome:
         is_ours = lock_held(Held(work.job.id, work.job.claim)) and record([outcome])
         if not is_ours:
             transaction.set_rollback(True, using=database())  # somebody else has the job now
+        failpoints.hit("atomic_before_commit")
+    failpoints.hit("atomic_after_commit")
     work.recorded = True  # only now: a COMMIT may fail
     work.counted = bool(is_ours)
     return outcome
@@ -177,11 +181,21 @@ async def attempt_async(work: Work) -> Outcome:
 
 
 async def leave_nothing_behind(work: Work, sync_thread: ThreadSensitiveContext) -> None:
-    """Cancel the body's own tasks, and clean the thread that its sync code ran in, if it had one."""
-    for task in work.offspring:
-        task.cancel()
+    """End the body's own tasks, and clean the thread that its sync code ran in, if it had one."""
+    await end_offspring(work)
     if sync_thread in SyncToAsync.context_to_thread_executor:
         await asyncio.shield(sync_to_async(_clean_thread)())
+
+
+async def end_offspring(work: Work) -> None:
+    """Cancel the tasks that a body has left behind, and give them a bounded time for their last words."""
+    end = time.monotonic() + LAST_WORDS_SECONDS
+    while (left := [task for task in work.offspring if not task.done()]) and time.monotonic() < end:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=end - time.monotonic())  # ... and again: a last word may be another task
+    for task in left:
+        logger.warning("job %s has left a task behind that does not heed its cancellation: %r", work.job.id, task)
 
 
 def _clean_thread() -> None:
@@ -221,6 +235,8 @@ def failed(work: Work, error: BaseException) -> Outcome:
         case JobCancelled():
             return outcome(work, states.STOP, reason="cancelled while running")
     job = work.job
+    if isinstance(error, TaskTimeout) and not error.args:  # raised by us, in the middle of the body
+        error.args = (f"still running after its timeout of {job.timeout:g} s",)
     pause = pause_after(job, work.task, error)
     details = {"last_error": storable(one_line(error), 500), "failure": describe(error)}
     if pause is not None:
@@ -248,6 +264,13 @@ def timed_out(job: Job, task: Task | None, started: float) -> Outcome:
     error = TaskTimeout(f"killed: still running {time.monotonic() - started:.0f} s after its start")
     work = Work(job=job, task=task, context=TaskContext(job), area=None, index=0, started=started)
     return failed(work, error)
+
+
+def succeeded_before_death(job: Job, task: Task | None, started: float) -> Outcome:
+    """Return the outcome of a body that had returned, with nothing to keep, when its process died."""
+    return outcome(
+        Work(job=job, task=task, context=TaskContext(job), area=None, index=0, started=started), states.SUCCEED
+    )
 
 
 def outcome(work: Work, transition: states.Transition, **details: Any) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,14 +18,20 @@ logger = logging.getLogger("django_jobs.worker")
 
 _folder = os.stat(".")
 _path = os.getcwd()
+_handlers: dict[int, Any] = {}  # of the signals that end this process in good order
 _connected = threading.local()  # .here: a connection was opened in this thread and may be open still
 
 
-def _note_connection(**signal: Any) -> None:
+def _note_connection(**_: Any) -> None:
     _connected.here = True
 
 
 connection_created.connect(_note_connection)
+
+
+def keep_handlers(*numbers: int) -> None:
+    """Take the present handlers of these signals for ours: a body that sets others loses them at its end."""
+    _handlers.update((number, signal.getsignal(number)) for number in numbers)
 
 
 def in_fresh_context(function: Callable[..., Any], *args: Any) -> Any:
@@ -37,9 +44,10 @@ def fresh_context() -> contextvars.Context:
 
 
 def clean_up() -> None:
-    """Put right what a body may have left in this thread: connections, transactions, queries, the folder."""
+    """Put right what a body may have left: connections, transactions, queries, signal handlers, the folder."""
     if _may_be_connected():
         _clean_connections()
+    _restore_handlers()
     try:
         is_elsewhere = not os.path.samestat(os.stat("."), _folder)
     except OSError:  # a body removed the one that it was in
@@ -47,6 +55,14 @@ def clean_up() -> None:
     if is_elsewhere:
         with suppress(OSError):  # a deploy removed ours
             os.chdir(_path)
+
+
+def _restore_handlers() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return  # nobody else may set them
+    for number, handler in _handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 def close_connections() -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from . import hygiene
 from .child import Child
 from .clerk import Clerk, Death, Duties
 from .options import Options
@@ -42,6 +43,7 @@ class Inline:
     def run(self) -> int:
         """Work until told to stop; return the exit code."""
         before = {number: signal.signal(number, self._on_stop_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        hygiene.keep_handlers(*before)
         started = time.monotonic()
         clerk = threading.Thread(target=self._run_clerk, name="django_jobs clerk")
         clerk.start()

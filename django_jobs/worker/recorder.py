@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import replace
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import Error
 
 from .. import moves, states
 from .executor import Work
@@ -14,7 +14,8 @@ from .executor import Work
 logger = logging.getLogger("django_jobs.worker")
 
 BATCH = 100  # outcomes
-LOCKED_SECONDS = 0.25  # between tries of an outcome whose row somebody has locked
+LOCKED_SECONDS = 0.25  # before another try of an outcome whose row somebody has locked; then twice as long ...
+LONGEST_LOCKED = 2.0  # ... up to this
 LONGEST_WAIT = 0.010  # seconds that an outcome waits for company
 
 
@@ -24,8 +25,9 @@ class Recorder:
     def __init__(self) -> None:
         self._works: list[Work] = []
         self._since = 0.0  # when the oldest came; monotonic
-        self._locked: list[Work] = []  # whose rows somebody has locked
+        self._locked: list[Work] = []  # whose rows somebody has locked, or the database refuses to change at all
         self._locked_until = 0.0  # when they are tried again; monotonic
+        self._locked_pause = 0.0
 
     def __len__(self) -> int:
         return len(self._works) + len(self._locked)
@@ -58,7 +60,10 @@ class Recorder:
         self._works = self._works[len(batch) :]
         if locked:
             self._locked += [work for work in batch if work.job.id in locked]
-            self._locked_until = time.monotonic() + LOCKED_SECONDS
+            self._locked_pause = min(self._locked_pause * 2 or LOCKED_SECONDS, LONGEST_LOCKED)
+            self._locked_until = time.monotonic() + self._locked_pause
+        elif not self._locked:
+            self._locked_pause = 0.0
         done = [work for work in batch if work.job.id not in locked]
         return [(work, work.counted if work.recorded else work.job.id in recorded) for work in done]
 
@@ -69,14 +74,24 @@ def record_or_bisect(works: list[Work]) -> set:
         return set()
     try:
         return moves.record([work.outcome for work in works])
-    except (OperationalError, InterfaceError):
-        raise  # the database is away or busy: later
-    except (DatabaseError, ValueError) as error:
+    except (Error, ValueError) as error:
+        if isinstance(error, Error) and not moves.is_refusal(error):
+            raise  # the database is away or busy: later
         if len(works) > 1:
             half = len(works) // 2
             return record_or_bisect(works[:half]) | record_or_bisect(works[half:])
         logger.error("the outcome of job %s was refused by the database", works[0].job.id, exc_info=True)
-        return moves.record([unstorable(works[0], error)])
+        return record_unstorable(works[0], error)
+
+
+def record_unstorable(work: Work, error: Exception) -> set:
+    """Record that an outcome could not be; where even that is refused, the work stays with us."""
+    try:
+        return moves.record([unstorable(work, error)])
+    except Error as error:
+        if not moves.is_refusal(error):
+            raise
+        return set()
 
 
 def unstorable(work: Work, error: Exception) -> moves.Outcome:

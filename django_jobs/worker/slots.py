@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from uuid import UUID
 
-FREE, CLAIMED, STARTED, FINISHED = range(4)  # stages of an entry
+FREE, CLAIMED, STARTED, FINISHED, SUCCEEDED = range(5)  # stages of an entry
 WORKING, LEAVING, ENDED = range(3)  # phases of a child
 
 _ENTRY = struct.Struct("=16sqddBB6x")  # id, claim, started, hard deadline, stage, cancelled
@@ -83,9 +83,12 @@ class Area:
         self._memory[self._at(index) + _STAGE_OFFSET] = STARTED
         return started
 
-    def finish(self, index: int) -> None:
-        """Mark a body's end; until its outcome is recorded the entry stays."""
-        self._memory[self._at(index) + _STAGE_OFFSET] = FINISHED
+    def finish(self, index: int, *, succeeded: bool = False) -> None:
+        """Mark a body's end; until its outcome is recorded the entry stays.
+
+        ``succeeded``: that it did, and no more, is the whole outcome.
+        """
+        self._memory[self._at(index) + _STAGE_OFFSET] = SUCCEEDED if succeeded else FINISHED
 
     def free(self, index: int) -> None:
         self._memory[self._at(index) + _STAGE_OFFSET] = FREE

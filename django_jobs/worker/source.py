@@ -53,8 +53,10 @@ class Source:
                 self._read_epoch()
             except AWAY as error:
                 self._redis_failed(error)
+        asked = time.monotonic()
         ids = moves.waiting(self._next_queues(), count)
-        self._poll = SHORTEST_POLL if ids else min(self._poll * 2, LONGEST_POLL)
+        took = time.monotonic() - asked
+        self._poll = SHORTEST_POLL if ids else max(5 * took, min(self._poll * 2, LONGEST_POLL))
         return ids
 
     def forget(self) -> None:

@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import sys
@@ -19,11 +18,12 @@ from django.db import connections
 
 from ..patience import Patience
 from .child import Child, stop_on_sigterm
-from .clerk import Clerk, Death, Duties, die_with_parent
+from .clerk import SETTLED, Clerk, Death, Duties, die_with_parent
 from .engine import End
 from .options import Options
+from .readers import readable
 from .report import Reporter, duration, say_ready, say_totals
-from .slots import ENDED, FINISHED, LEAVING, STARTED, Area, Header, Table
+from .slots import ENDED, FINISHED, LEAVING, STARTED, SUCCEEDED, Area, Header, Table
 
 logger = logging.getLogger("django_jobs.worker")
 
@@ -34,6 +34,7 @@ MOST_STILLBORN = 5  # children in a row that died before they had run anything: 
 SETTLE_SECONDS = 5.0  # for what killed children held to be given back, at a stop
 STUCK_SECONDS = 60.0  # an engine that does not turn for so long while no body runs is dead
 GAVE_UP = 3  # exit code
+STOPPED = "stopped with its worker"  # a cause
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -158,7 +159,7 @@ class Supervisor:
 
     def _wait(self) -> None:
         readers = [self._wake_read, *([self._clerk] if self._clerk else [])]
-        ready, _, _ = select.select(readers, [], [], TICK if self._said_ready else QUICK_TICK)
+        ready = readable(readers, TICK if self._said_ready else QUICK_TICK)
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
         if self._clerk in ready:
@@ -168,7 +169,7 @@ class Supervisor:
         if self._signals and self._kill_at is None:
             self.stop(self._options.grace)
         if self._kill_at is not None and (self._signals > 1 or time.monotonic() >= self._kill_at):
-            self._kill_all("stopped with its worker")
+            self._kill_all(STOPPED)
         if self._changed and self._kill_at is None and self._changed():
             self.reload = True
             self.stop(self._options.grace)
@@ -189,7 +190,7 @@ class Supervisor:
             return
         turned = self._area(child).header().turned
         busy = any(
-            entry.stage in (STARTED, FINISHED) for entry in entries
+            entry.stage in (STARTED, FINISHED, SUCCEEDED) for entry in entries
         )  # a body, or outcomes the database waits for
         if turned and now - turned > STUCK_SECONDS and not busy:
             self._kill_child(child, f"its engine has not turned for {STUCK_SECONDS:g} s")
@@ -240,6 +241,8 @@ class Supervisor:
     def _child_died(self, child: Running, code: int) -> None:
         header = self._area(child).header()
         self._totals += header
+        if self._signals and code == -signal.SIGTERM:  # its body has set a handler of its own
+            child.ordered, child.cause = True, STOPPED
         orderly = header.phase == ENDED  # a body may call os._exit(0)
         if orderly and code == End.DONE.value:
             self._is_burst_over = self._options.burst
@@ -326,9 +329,8 @@ class Supervisor:
             settled = json.loads(line)
             if death := self._unsettled.pop(settled["child"], None):
                 self._table.areas[death.area].clear()
-            self._totals = self._totals._replace(
-                failed=self._totals.failed + settled["failed"], retried=self._totals.retried + settled["retried"]
-            )
+            counts = {name: getattr(self._totals, name) + settled[name] for name in SETTLED}
+            self._totals = self._totals._replace(**counts)
         if not data:
             self._clerk.close()
             self._clerk = None

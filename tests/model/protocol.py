@@ -579,9 +579,12 @@ class Protocol:
                 yield Step(f"w{i} sweeps its dead child's jobs", release(s, s.row.claim), False)
 
     def _settle(self, s: State, i: int, w: Worker) -> State:
-        """Clerk.settle: lose what had started, release what had not."""
+        """Clerk.settle: record what had ended well, lose what else had started, release what had not."""
         stage, claim = w.dead
-        if stage == "started":
+        told = w._replace(doing=stage, claim=claim)
+        if stage == WELL and self._is_accepted(s, told):
+            s = self._write_outcome(s, told)
+        elif stage == "started":
             s = lose(s, claim, self._parts)
         if is_run_by(s, 2 * i):
             s = release(s, s.row.claim)
@@ -611,10 +614,11 @@ class Protocol:
 
     def _child_dies(self, s: State, i: int, w: Worker) -> Iterator[Step]:
         """The supervisor starts another; shared memory tells whether the body had begun."""
-        stage = "started" if w.doing in STARTED else "not started"
         fresh = {"doing": IDLE, "child": 1, "must_check": False, "doubtful": False, "epoch": s.database_epoch}
-        died = change(s, i, dead=(stage, w.claim), **fresh)
+        died = change(s, i, dead=("started" if w.doing in STARTED else "not started", w.claim), **fresh)
         yield Step(f"w{i}'s child dies", died, True)
+        if w.doing == WELL:  # ... and, if it had no value to return, also that it ended well
+            yield Step(f"w{i}'s child dies, its success is known", change(died, i, dead=(WELL, w.claim)), True)
         if s.budget.late_take and w.doing == IDLE and w.lease:
             late = spend(died, "late_take")._replace(late=("take", 2 * i))
             yield Step(f"w{i}'s child dies, a take on its way", late, True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 from uuid import uuid4
 
 import psutil
 import pytest
-from django.db import connection, connections
+from django.db import connections
 from django.db.models import Sum
 
 from django_jobs import broker, moves, retry, states
@@ -24,6 +22,7 @@ from django_jobs.worker.interrupts import Interrupter
 from django_jobs.worker.recorder import Recorder
 from django_jobs.worker.slots import Table
 from tests.app import hardening_tasks, tasks
+from tests.disturb import locked, refusing
 from tests.services import wait_for
 from tests.worker.conftest import effects, wait_for_effect, wait_for_state
 
@@ -182,20 +181,6 @@ def test_quick_jobs_are_not_given_back_over_and_over_beside_a_long_body(worker):
 # Rows that somebody has locked
 
 
-@contextlib.contextmanager
-def locked(job: Job) -> Iterator[None]:
-    """Hold a job's row, as a transaction does that somebody has left open."""
-    other = connection.copy()
-    other.set_autocommit(False)
-    try:
-        with other.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM django_jobs_job WHERE id = %s FOR UPDATE", [job.pk])
-        yield
-    finally:
-        other.rollback()
-        other.close()
-
-
 def processor_use(pid: int, seconds: float = 2) -> float:
     """Return the share of a processor that a process uses in the coming seconds."""
     process = psutil.Process(pid)
@@ -274,34 +259,16 @@ def test_without_redis_a_locked_row_at_the_head_does_not_block_its_queue(worker)
 # The database away
 
 
-@contextlib.contextmanager
-def refusing(state: str) -> Iterator[None]:
-    """Make the database refuse every change of a job to a state."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$"
-        )
-        cursor.execute(
-            "CREATE TRIGGER refuse BEFORE UPDATE ON django_jobs_job FOR EACH ROW"
-            f" WHEN (NEW.state = '{state}') EXECUTE FUNCTION refuse()"
-        )
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TRIGGER refuse ON django_jobs_job")
-            cursor.execute("DROP FUNCTION refuse")
-
-
 @pytest.mark.postgresql
-def test_a_job_that_cannot_be_postponed_while_the_database_fails_holds_up_nothing_and_is_not_lost(worker):
+@pytest.mark.parametrize(("code", "word"), [("P0001", "refuses to move job"), ("53100", "does not answer")])
+def test_a_job_that_cannot_be_postponed_holds_up_nothing_and_is_not_lost(worker, code, word):
     unknown = tasks.add.enqueue(1, 1)
     Job.objects.filter(pk=unknown.pk).update(task_path="tests.app.tasks.of_the_next_release")
     others = tasks.add.enqueue_many([{"a": 1, "b": 1}] * 3)
 
-    with refusing(states.SCHEDULED):
+    with refusing(f"NEW.state = '{states.SCHEDULED}'", code):
         running = worker("--threads", "4")
-        wait_for(lambda: "does not answer" in running.output, 20, "the failure")
+        wait_for(lambda: word in running.output, 20, "the failure")
         for job in others:
             job.wait(20)
     wait_for_state(unknown, states.SCHEDULED)
