@@ -140,6 +140,9 @@ def has_any(jobs: models.QuerySet) -> bool:
 
 def is_work_waiting(queues: Sequence[str]) -> bool:
     """Say whether a job could be claimed at once: due, and locked by nobody. No queues: of any."""
+    queued = Job.objects.filter(state=states.QUEUED)
+    if not has_any(queued.filter(queue_name__in=queues) if queues else queued):
+        return False  # as it mostly is: one statement
     with transaction.atomic(using=database()):
         for queue in unpaused(queues or queues_with_work()):
             if has_any(claimable_of(queue).select_for_update(skip_locked=True)):
@@ -334,12 +337,16 @@ def lose(held: Iterable[Held], *, cause: str) -> list[Moved]:
 def promote(limit: int = CHUNK) -> list[Moved]:
     """Queue scheduled and retrying jobs whose time has come, those that wait longest first."""
     due = Job.objects.filter(run_after__lte=DbNow()).order_by("run_after")
+    if not has_any(due.filter(state__in=states.PROMOTE.sources)):
+        return []  # as it mostly is: one statement, and no transaction
     return _move(states.PROMOTE, due, limit=limit, claim=F("claim") + 1)  # an old outcome must not count twice
 
 
 def expire(limit: int = CHUNK) -> list[Moved]:
     """Cancel jobs that should have started before now."""
     late = Job.objects.filter(expires_at__lte=DbNow(), finished_at__isnull=True)
+    if not has_any(late.filter(state__in=states.EXPIRE.sources).order_by("expires_at")):
+        return []
     return _move(states.EXPIRE, late, limit=limit, reason="expired", **final_columns(states.CANCELLED))
 
 

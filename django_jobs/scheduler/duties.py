@@ -32,7 +32,7 @@ VAIN_SHARE = 20  # a look in vain that took so long is followed by a pause of so
 MOST_RARE = 5  # ... but of at most so many times the usual one
 LONGEST_PAUSE = 60.0  # before another try of a chore that fails
 COUNT_SECONDS = 120.0  # between counts of the others
-SHARE = 5.0  # looks at the lease a second, by all the others together
+SHARE = 2.5  # looks at the lease a second, by all the others together
 
 
 class Duties:

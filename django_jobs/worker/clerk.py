@@ -44,7 +44,7 @@ LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is lo
 WARY_SECONDS = 60.0  # after a death or an error, in which what was sent before it may still take effect
 SWEEP_SECONDS = 5.0
 IDLE_SWEEP_SECONDS = 60.0
-IDLE_LOOK_SECONDS = 30.0
+IDLE_LOOK_SECONDS = 45.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
 LONGEST_REFUSED = 1.0  # seconds between turns while the database refuses something
 

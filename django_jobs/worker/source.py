@@ -46,7 +46,9 @@ class Source:
 
     def take(self, count: int) -> list[UUID]:
         """Return up to ``count`` ids to be claimed; an empty list when there is nothing."""
-        if self.by_redis:
+        for _ in range(2):  # an epoch that has changed is read, and Redis asked again
+            if not self.by_redis:
+                break
             try:
                 return self._from_redis(count)
             except EpochChanged:

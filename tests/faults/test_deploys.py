@@ -17,15 +17,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.mark.once
 def test_jobs_of_a_new_task_are_run_by_the_workers_that_know_it(worker):
     old = worker("--threads", "4", DJANGO_JOBS_TEST_MODULES="tasks").ready()
-    jobs = fault_tasks.echo.enqueue_many([{"value": number} for number in range(5)])
+    jobs = fault_tasks.echo.enqueue_many([{"value": number} for number in range(10)])
     wait_for(lambda: "no task tests.app.fault_tasks.echo is registered here" in old.output, 20, "the old one's word")
 
     worker("--threads", "4")
+    wait_for(lambda: Job.objects.filter(state=states.SUCCEEDED).exists(), 60, "the new one's share, beside the old one")
+    old.stop()
     for job in jobs:
         job.wait(60)
 
     assert {(job.state, job.attempt, job.failures, job.losses) for job in jobs} == {(states.SUCCEEDED, 1, 0, 0)}
-    assert [job.return_value for job in jobs] == list(range(5))
+    assert [job.return_value for job in jobs] == list(range(10))
 
 
 @pytest.mark.postgresql
