@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,10 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from django_jobs import states
-from django_jobs.models import Attempt, Job, Traceback, Worker
+from django_jobs import moves, states
+from django_jobs.ids import job_id
+from django_jobs.models import Attempt, Job, Traceback, Worker, db_now
+from django_jobs.scheduler.rescue import Rescue
 from tests.app import fault_tasks, tasks
 from tests.app.models import Effect
 from tests.disturb import locked, refusing, slow, statements
@@ -102,6 +105,25 @@ def test_nobody_is_taken_for_dead_after_the_database_was_away_for_longer_than_a_
     assert {(job.state, job.claim, job.attempt, job.losses) for job in jobs} == {(states.SUCCEEDED, 1, 1, 0)}
     assert Worker.objects.filter(lost_at__isnull=True).count() == AWAY_WORKERS
     assert [running.process.poll() for running in workers] == [None] * AWAY_WORKERS
+
+
+def test_nobody_is_judged_by_an_answer_that_took_long():
+    gone = Worker.objects.create(id=job_id(), host="gone", pid=1, alive_until=db_now() - timedelta(seconds=9))
+    Worker.objects.update(beat_at=db_now() - timedelta(seconds=15))
+    moves.claim([tasks.add.enqueue(1, 1).pk], worker=gone.pk, slot=1)
+    rescue = Rescue()
+
+    with connection.execute_wrapper(slowly):
+        freed = rescue()
+
+    assert (freed, Worker.objects.get().lost_at, Job.objects.get().state) == (0, None, states.RUNNING)
+    assert rescue() == 1
+
+
+def slowly(execute, *arguments):
+    """Do as a database that stood still for a while when it was asked."""
+    time.sleep(1.1)
+    return execute(*arguments)
 
 
 # Busy
