@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TaskNotFound,
         TaskTimeout,
     )
-    from .tasks import Task, TaskContext, task
+    from .tasks import Task, TaskContext, job_options, task
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ _HOMES = {
     "TaskTimeout": "exceptions",
     "Task": "tasks",
     "TaskContext": "tasks",
+    "job_options": "tasks",
     "task": "tasks",
 }
 
@@ -50,6 +51,7 @@ __all__ = [
     "TaskNotFound",
     "TaskTimeout",
     "cancel",
+    "job_options",
     "retry",
     "task",
 ]

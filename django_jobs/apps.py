@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from .conf import our_backends
+
 
 class DjangoJobsConfig(AppConfig):
     name = "django_jobs"
@@ -17,3 +19,4 @@ class DjangoJobsConfig(AppConfig):
         from .tasks import registry  # here: needs the app registry
 
         registry.discover()
+        list(our_backends())  # loads them: a worker must find what came by using(backend=...)

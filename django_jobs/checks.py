@@ -20,128 +20,109 @@ from django.utils.module_loading import import_string
 from . import states
 from .conf import NAMES, QUEUE_NAME, SETTING, Settings
 from .models import Job
-from .tasks import registry
+from .problem import Problem, problem
+from .tasks import Task, registry
 from .tasks.options import is_backoff, is_duration, is_pause, is_whole
 
 MIN_SQLITE = (3, 35)
 MIN_SQLITE_TIMEOUT = 10  # seconds
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One kind of mistake: how it is told, and what to do about it."""
-
-    id: str
-    message: str
-    hint: str
-
-    def found(self, **details: Any) -> checks.CheckMessage:
-        """Return the message for Django, its gaps filled."""
-        kind = checks.Error if ".E" in self.id else checks.Warning
-        return kind(self.message.format(**details), hint=self.hint.format(**details), id=self.id)
-
-
-def _problem(number: str, message: str, hint: str) -> Problem:
-    return Problem(id=f"django_jobs.{number}", message=message, hint=hint)
-
-
-NOT_A_DICT = _problem(
+NOT_A_DICT = problem(
     "E001",
     "DJANGO_JOBS is a {kind}, not a dict.",
     'Write DJANGO_JOBS = {{"QUEUES": ["default"]}}, say, or leave it out.',
 )
-UNKNOWN_KEY = _problem("E002", 'DJANGO_JOBS has no setting "{key}".', "{advice}")
-WRONG_VALUE = _problem("E003", 'DJANGO_JOBS["{key}"] is {value}.', "It must be {wanted}.")
-NO_SUCH_CACHE = _problem(
+UNKNOWN_KEY = problem("E002", 'DJANGO_JOBS has no setting "{key}".', "{advice}")
+WRONG_VALUE = problem("E003", 'DJANGO_JOBS["{key}"] is {value}.', "It must be {wanted}.")
+NO_SUCH_CACHE = problem(
     "E004",
     'DJANGO_JOBS["CACHE"] is "{alias}", and CACHES has no such alias.',
     'Add a django-redis cache named "{alias}", name one of {known}, or set None to work without Redis.',
 )
-NOT_REDIS = _problem(
+NOT_REDIS = problem(
     "E005",
     'CACHES["{alias}"], which jobs go through, is a {backend}, not a django-redis cache.',
     'Set its BACKEND to "django_redis.cache.RedisCache", or DJANGO_JOBS["CACHE"] to an alias that has it, '
     "or to None to work without Redis.",
 )
-NO_URL = _problem(
+NO_URL = problem(
     "E006",
     'LOCATION of CACHES["{alias}"] is {location}, not a Redis URL.',
     'Write it as "redis://127.0.0.1:6379/1".',
 )
-NO_SUCH_DATABASE = _problem(
+NO_SUCH_DATABASE = problem(
     "E007",
     'DJANGO_JOBS["DATABASE"] is "{alias}", and DATABASES has no such alias.',
     "Name one of {known}, or leave it out: then the router's write database for Job is used.",
 )
-ROUTER_DISAGREES = _problem(
+ROUTER_DISAGREES = problem(
     "E008",
     'Jobs are to live on the database "{alias}", but the routers do not allow their tables there.',
     'Let allow_migrate("{alias}", "django_jobs") return True or None, or set DJANGO_JOBS["DATABASE"].',
 )
-NAIVE_TIMES = _problem(
-    "E009", "USE_TZ is False, and jobs need moments that know their time zone.", "Set USE_TZ = True."
-)
-NO_SUCH_MIDDLEWARE = _problem(
+NAIVE_TIMES = problem("E009", "USE_TZ is False, and jobs need moments that know their time zone.", "Set USE_TZ = True.")
+NO_SUCH_MIDDLEWARE = problem(
     "E010",
-    'DJANGO_JOBS["MIDDLEWARE"] names {path}, which cannot be used: {error}',
-    "Write the dotted path of a class that can be made without arguments, such as shop.jobs.TenantMiddleware.",
+    'DJANGO_JOBS["MIDDLEWARE"] names "{path}", of which no object can be made: {error}',
+    "Name a class by its dotted path, such as shop.jobs.TenantMiddleware; its __init__ gets no arguments.",
 )
-NO_SUCH_STATE = _problem(
+NO_SUCH_STATE = problem(
     "E011",
     'DJANGO_JOBS["RETENTION"] names {state}, which is not a state that jobs end in.',
     "Its keys are {known}.",
 )
-OLD_SQLITE = _problem(
+OLD_SQLITE = problem(
     "E012",
     "SQLite {version} is too old for jobs.",
     "Use a Python that was built with SQLite 3.35 or newer, or PostgreSQL.",
 )
-WRONG_OPTIONS = _problem(
+WRONG_OPTIONS = problem(
     "E013",
     'OPTIONS of CACHES["{alias}"], which jobs go through, cannot be: {error}',
     'For one server leave CONNECTION_FACTORY out; for Sentinel it is "django_redis.pool.SentinelConnectionFactory", '
     'with SENTINELS = [(host, port), ...]; for a cluster "django_jobs.broker.ClusterConnectionFactory", with '
     "NODES = [(host, port), ...] for more nodes than the one of LOCATION.",
 )
-SHARED_REDIS = _problem(
+SHARED_REDIS = problem(
     "W001",
     'Jobs share their Redis database with CACHES["{other}"], whose clear() would empty it.',
     'Nothing is lost then, but jobs wait until they are put back. Give CACHES["{alias}"] a database number of '
     "its own, such as redis://127.0.0.1:6379/1.",
 )
-NO_WAL = _problem(
+NO_WAL = problem(
     "W002",
     'The SQLite database "{alias}" is not in WAL mode: workers and pages will block each other.',
     'Set DATABASES["{alias}"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode = WAL".',
 )
-NOT_IMMEDIATE = _problem(
+NOT_IMMEDIATE = problem(
     "W003",
     'Transactions on the SQLite database "{alias}" are not IMMEDIATE: they will fail with "database is locked".',
     'Set DATABASES["{alias}"]["OPTIONS"]["transaction_mode"] = "IMMEDIATE".',
 )
-SHORT_TIMEOUT = _problem(
+SHORT_TIMEOUT = problem(
     "W004",
     'Statements on the SQLite database "{alias}" wait only {timeout:g} s for their turn.',
     'Set DATABASES["{alias}"]["OPTIONS"]["timeout"] = 20.',
 )
-EXPERIMENTAL = _problem(
+EXPERIMENTAL = problem(
     "W005",
     'Support of {vendor} (the database "{alias}") is experimental.',
     "It needs MySQL 8.0.11 or MariaDB 10.6 at least. Use PostgreSQL for work that matters, and silence this "
     "check when you have tested it.",
 )
-OTHER_RUNWORKER = _problem(
+OTHER_RUNWORKER = problem(
     "W006",
     '"manage.py runworker" is that of {app}, which stands earlier in INSTALLED_APPS.',
     'Start workers by "manage.py jobs worker", or put "django_jobs" before it.',
 )
-UNKNOWN_QUEUE = _problem(
+UNKNOWN_QUEUE = problem(
     "W007",
-    'The task {task} uses the queue "{queue}", which DJANGO_JOBS["QUEUES"] does not have.',
-    'Its enqueue() will raise InvalidTask. Add "{queue}" to QUEUES, or {advice}.',
+    'Tasks use queues that DJANGO_JOBS["QUEUES"] does not have: {tasks}.',
+    "Their enqueue() will raise InvalidTask. QUEUES has {queues}: add what is missing, or name one of these.",
 )
 
-CLUSTER_AS_CACHE = _problem(
+CLUSTER_AS_CACHE = problem(
     "W008",
     'CACHES["default"] goes through ClusterConnectionFactory, which can carry jobs and nothing else.',
     'Give the cluster an alias of its own, say "jobs", set DJANGO_JOBS = {{"CACHE": "jobs"}}, and let "default" be '
@@ -405,8 +386,17 @@ def _check_command(given: _Given) -> Iterator[checks.CheckMessage]:
 
 def _check_tasks(given: _Given) -> Iterator[checks.CheckMessage]:
     queues = given.get("QUEUES")
-    for path, task in registry.all_tasks().items() if queues else ():
-        if task.queue_name not in queues:
-            near = get_close_matches(task.queue_name, queues, n=1)
-            advice = f'did you mean "{near[0]}"' if near else "name one of them: " + ", ".join(queues)
-            yield UNKNOWN_QUEUE.found(task=path, queue=task.queue_name, advice=advice)
+    unknown = {path: task.queue_name for path, task in _own_tasks() if queues and task.queue_name not in queues}
+    if unknown:
+        tasks = "; ".join(f'{path} uses "{queue}"{_nearest(queue, queues)}' for path, queue in unknown.items())
+        yield UNKNOWN_QUEUE.found(tasks=tasks, queues=", ".join(queues))
+
+
+def _own_tasks() -> list[tuple[str, Task]]:
+    """Return the tasks that QUEUES is about: those of django.tasks have the QUEUES of their alias."""
+    return [(path, task) for path, task in registry.all_tasks().items() if type(task) is Task]
+
+
+def _nearest(queue: str, queues: list[str]) -> str:
+    near = get_close_matches(queue, queues, n=1)
+    return f' (did you mean "{near[0]}"?)' if near else ""

@@ -58,6 +58,12 @@ def loads(text: str) -> Any:
         raise NotDecodable(f"The stored text cannot be read: {error}.") from error
 
 
+class EncodedText(str):
+    """Text as it stands in the database, not decoded yet."""
+
+    __slots__ = ()
+
+
 # Writing: one walk that returns what the C encoder can take blindly.
 
 

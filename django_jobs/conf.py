@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
 
 SETTING = "DJANGO_JOBS"
 
@@ -69,6 +73,12 @@ class Settings:
         """Return state -> seconds to keep a finished job, or None for ever."""
         return {state: seconds(keep) for state, keep in (DEFAULT_RETENTION | self.RETENTION).items()}
 
+    @property
+    def served_queues(self) -> list[str]:
+        """Return QUEUES and those that our backends in TASKS may enqueue to: what a worker serves; []: any."""
+        lists = [list(self.QUEUES), *(params.get("QUEUES", ["default"]) for _, params in our_backends())]
+        return [] if [] in lists else list(dict.fromkeys(chain.from_iterable(lists)))
+
 
 DEFAULT_RETENTION = {
     "succeeded": timedelta(days=7),
@@ -87,6 +97,15 @@ def _forget(*, setting: str, **signal: Any) -> None:
 
 
 setting_changed.connect(_forget)
+
+
+def our_backends() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Load the backends in TASKS, and yield alias and parameters of those that make jobs."""
+    given = getattr(django_settings, "TASKS", None)
+    for alias, params in given.items() if isinstance(given, dict) else ():
+        with suppress(ImportError, KeyError, TypeError):  # the framework tells
+            if getattr(import_string(params["BACKEND"]), "runs_by_worker", False):
+                yield alias, params
 
 
 def seconds(duration: timedelta | float | None) -> float | None:

@@ -66,3 +66,7 @@ class TaskTimeout(Interrupted):
 
 class JobCancelled(Interrupted):
     """Somebody cancelled the job while its body ran."""
+
+
+class WorkerDied(JobsError):
+    """The worker died while the body ran: what a TaskResult names for an attempt that was lost."""

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import django
+
 from tests import services
 
 services.session()
@@ -102,12 +104,30 @@ USE_TZ = True
 
 DJANGO_JOBS_ALLOW_FAILPOINTS = True
 
+
 # What tests of real workers change from outside.
+QUEUES = os.environ.get("DJANGO_JOBS_TEST_QUEUES", "default mail").split()
 DJANGO_JOBS = {
-    "QUEUES": os.environ.get("DJANGO_JOBS_TEST_QUEUES", "default mail").split(),
-    "TASK_MODULES": os.environ.get("DJANGO_JOBS_TEST_MODULES", "tasks hardening_tasks fault_tasks").split(),
+    "QUEUES": QUEUES,
+    "TASK_MODULES": os.environ.get(
+        "DJANGO_JOBS_TEST_MODULES", "tasks hardening_tasks fault_tasks framework_tasks"
+    ).split(),
     "CACHE": None if os.environ.get("DJANGO_JOBS_TEST_CACHE") == "none" else "default",
     "HARD_TIMEOUT_AFTER": float(os.environ.get("DJANGO_JOBS_TEST_HARD_TIMEOUT_AFTER", 10)),
+}
+FRAMEWORK = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+TASKS = {
+    "default": {"BACKEND": "django_jobs.backend.JobsBackend", "QUEUES": QUEUES},
+    "second": {"BACKEND": "django_jobs.backend.JobsBackend", "QUEUES": QUEUES[-1:]},
+    "immediate": {"BACKEND": "django_jobs.backend.ImmediateBackend"},
+    "dummy": {"BACKEND": "django_jobs.backend.DummyBackend", "QUEUES": []},
+    "foreign": {"BACKEND": f"{FRAMEWORK}.backends.dummy.DummyBackend", "QUEUES": []},
+}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {FRAMEWORK: {"handlers": ["console"], "level": "INFO"}},
 }
 if module := os.environ.get("DJANGO_JOBS_TEST_IMPORT"):
     __import__(module)

@@ -12,14 +12,17 @@ from django.core import checks, management
 from django.db import connections
 
 from django_jobs import checks as ours
+from django_jobs import task
 from django_jobs.conf import NAMES
-from tests.app import admin_tasks  # noqa: F401  its tasks use queues besides "default"
+from django_jobs.tasks import registry
+from tests.app import admin_tasks  # its tasks use queues besides "default"
 
 REDIS = "django_redis.cache.RedisCache"
 
 
 @pytest.fixture(autouse=True)
-def no_mistakes(settings):
+def no_mistakes(settings, monkeypatch):
+    monkeypatch.setattr(registry, "_tasks", dict(registry._tasks))
     settings.DJANGO_JOBS = {"QUEUES": []}
     settings.CACHES = {"default": {"BACKEND": REDIS, "LOCATION": "redis://127.0.0.1:6379/1"}}
     return settings
@@ -44,7 +47,7 @@ def test_every_setting_has_a_rule():
 def test_every_problem_has_its_own_number_and_a_hint():
     source = Path(ours.__file__).read_text()
 
-    assert len(ours.PROBLEMS) == len(re.findall(r"= _problem\(", source))
+    assert len(ours.PROBLEMS) == len(re.findall(r"= problem\(", source))
     assert all(one.message and one.hint for one in ours.PROBLEMS.values())
 
 
@@ -243,7 +246,19 @@ def test_naive_times_are_refused(settings):
 def test_middleware_that_cannot_be_imported_is_named(settings):
     settings.DJANGO_JOBS |= {"MIDDLEWARE": ["nowhere.Tenants"]}
 
-    assert "nowhere.Tenants" in found()["E010"].msg
+    assert "\"nowhere.Tenants\", of which no object can be made: No module named 'nowhere'" in found()["E010"].msg
+
+
+class NeedsTenant:
+    def __init__(self, tenant): ...
+
+
+def test_middleware_that_cannot_be_made_is_named(settings):
+    settings.DJANGO_JOBS |= {"MIDDLEWARE": [f"{__name__}.NeedsTenant"]}
+
+    message = found()["E010"]
+    assert "missing 1 required positional argument: 'tenant'" in message.msg
+    assert "its __init__ gets no arguments" in message.hint
 
 
 @pytest.fixture
@@ -308,12 +323,16 @@ def test_another_apps_runworker_is_warned_of(monkeypatch):
     assert "manage.py jobs worker" in message.hint
 
 
-def test_a_task_on_a_queue_that_is_not_known_is_named(settings):
+def test_tasks_on_queues_that_are_not_known_are_named_by_one_warning(settings):
     settings.DJANGO_JOBS |= {"QUEUES": ["default", "report"]}
+    task(queue_name="paper")(admin_tasks.for_superusers_only.func)
 
-    messages = [one for one in ours.check_all() if one.id == "django_jobs.W007"]
-    (message,) = [one for one in messages if "admin_tasks.report" in one.msg]
-    assert 'did you mean "report"' in message.hint
+    (message,) = [one for one in ours.check_all() if one.id == "django_jobs.W007"]
+
+    assert 'tests.app.admin_tasks.report uses "reports" (did you mean "report"?)' in message.msg
+    assert 'tests.app.admin_tasks.for_superusers_only uses "paper"' in message.msg
+    assert "framework_tasks" not in message.msg  # QUEUES of their alias are about those
+    assert "QUEUES has default, report" in message.hint
 
 
 def test_several_mistakes_are_told_together(settings):

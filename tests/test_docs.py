@@ -21,13 +21,15 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 import django_jobs
-from django_jobs import exceptions, signals, states
+from django_jobs import backend, exceptions, signals, states
+from django_jobs.backend import checks as backend_checks
 from django_jobs.checks import PROBLEMS
 from django_jobs.conf import NAMES, Settings
 from django_jobs.models import Job
 from django_jobs.scheduler import chores
 from django_jobs.tasks import Task, TaskContext
-from django_jobs.tasks.options import UNSET
+from django_jobs.tasks.decorator import OF_THE_FRAMEWORK
+from django_jobs.tasks.options import RULES, UNSET
 from tests.docs_tutorial import Fence, fences, follow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,7 +132,17 @@ def test_every_signal_is_documented():
 def test_every_system_check_is_documented():
     documented = {heading for heading in sections(reference("checks")) if heading.startswith("django_jobs.")}
 
-    assert documented == set(PROBLEMS)
+    assert documented == set(PROBLEMS) | set(backend_checks.PROBLEMS)
+
+
+def test_every_backend_is_documented():
+    assert set(backend.__all__) - in_code(sections(reference("backend"))["Classes"]) == set()
+
+
+def test_every_option_beside_the_decorator_is_documented():
+    options = set(RULES) - OF_THE_FRAMEWORK
+
+    assert options - in_code(sections(reference("backend"))["job_options"]) == set()
 
 
 def test_every_state_and_transition_is_documented():

@@ -15,6 +15,7 @@ from django.utils.timezone import get_current_timezone_name
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..conf import jobs_settings
 from ..exceptions import InvalidTask, NotDecodable, TaskNotFound
 from ..models import Schedule
 from ..models.schedule import RULES
@@ -130,7 +131,7 @@ class ScheduleForm(forms.ModelForm):
         name = self.cleaned_data["queue_name"]
         if name:
             try:
-                check_queue(name)
+                check_queue(name, jobs_settings.served_queues)
             except InvalidTask as error:
                 raise ValidationError(str(error)) from None
         return name

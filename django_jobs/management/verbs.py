@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 
 from .. import broker, enqueue, states
 from ..broker import AWAY
-from ..conf import QUEUE_NAME
+from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask
 from ..models import Job, Queue, Schedule, Worker, database, db_now
 from ..scheduler import epoch, pauses
@@ -64,7 +64,7 @@ def pause(options: Options) -> dict[str, Any]:
         if not QUEUE_NAME.match(name):
             raise CommandError(f'"{name}" cannot be the name of a queue.', returncode=2)
         try:
-            check_queue(name)
+            check_queue(name, jobs_settings.served_queues)
         except InvalidTask as error:
             raise CommandError(str(error), returncode=2) from None
     enqueue.ensure_queues(connections[database()], set(options["queues"]))

@@ -14,7 +14,7 @@ from django.db import connections
 from django.utils import autoreload
 
 from .. import scheduler
-from ..conf import QUEUE_NAME
+from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask
 from ..tasks.options import check_queue
 from ..worker import JsonReporter, Options, Reporter, make_worker, problems, report_warnings, summary
@@ -94,7 +94,7 @@ def run(*, stdout: Any, **options: Any) -> None:
 def worker_options(options: dict[str, Any]) -> Options:
     for name in options["queues"] or ():
         try:
-            check_queue(name)
+            check_queue(name, jobs_settings.served_queues)
         except InvalidTask as error:
             raise CommandError(f"--queues: {error}", returncode=2) from None
     given = {

@@ -8,12 +8,7 @@ from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
 from .. import codec
-
-
-class EncodedText(str):
-    """Text as it stands in the database, not decoded yet."""
-
-    __slots__ = ()
+from ..codec import EncodedText
 
 
 class EncodedAttribute(DeferredAttribute):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import django
 
-if django.VERSION >= (6, 0):
+if django.VERSION >= (6, 0) and not TYPE_CHECKING:  # type checkers read the twin: Django's says nothing of types
     from django.tasks import Task as BaseTask
 else:
     from collections.abc import Callable

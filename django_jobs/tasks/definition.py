@@ -6,26 +6,35 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from functools import cached_property
-from typing import Any, get_args
+from functools import cache, cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args
 
 from asgiref.sync import sync_to_async
 
 from .. import codec, states
-from .. import enqueue as queue
+from ..codec import EncodedText
 from ..conf import jobs_settings, seconds
 from ..exceptions import InvalidTask, NotEncodable
-from ..models import EncodedText, Job
 from . import registry
 from .base import BaseTask
 from .options import UNSET, Unset, check_call_options, check_options, check_queue
+
+if TYPE_CHECKING:
+    from typing import Self, Unpack
+
+    from .context import TaskContext
+    from .typed import CallOptions, JobOf
+
+P = ParamSpec("P")  # what the function takes, without the context
+R = TypeVar("R")  # what it returns, or what awaiting it gives
 
 EMPTY = EncodedText("{}")
 MAX_SHAPES = 100  # of calls of one task, that are remembered
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class Call(Generic[P]):
     """Arguments for one job, made by ``task.s(...)``."""
 
     args: tuple[Any, ...] = ()
@@ -34,7 +43,7 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task(BaseTask):
+class Task(BaseTask, Generic[P, R]):
     """A function and how to run it. Options that are UNSET take the setting of that name at enqueue.
 
     Durations are seconds or a timedelta.
@@ -72,58 +81,58 @@ class Task(BaseTask):
         if self.atomic and self.is_async:
             raise InvalidTask(f"{self.name}: atomic is for ordinary functions; Django has no async transactions.")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now."""
         return self.func(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.module_path}>"
 
-    def using(self, **options: Any) -> Task:
+    def using(self, **options: Unpack[CallOptions]) -> Self:
         """Return the same task with other options, for the enqueues that follow."""
         check_call_options(f"{self.name}.using()", options)
         return replace(self, **options)
 
-    def s(self, *args: Any, **kwargs: Any) -> Call:
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[P]:
         """Return arguments for ``enqueue_many``."""
         return Call(args=args, kwargs=kwargs, func=self.func)
 
-    def enqueue(self, *args: Any, **kwargs: Any) -> Job:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobOf[R]:
         """Save a job in the current transaction, to be sent at its commit; return it.
 
         Raises TypeError for arguments that the function does not take or that JSON cannot carry, and
         InvalidTask for an unknown queue or too many bytes.
         """
         job = self.prepare(args, kwargs)
-        queue.save([job])
+        queue().save([job])
         return job
 
-    async def aenqueue(self, *args: Any, **kwargs: Any) -> Job:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobOf[R]:
         """Do as ``enqueue``, on the connection and in the transaction of Django's async ORM."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
-    def enqueue_many(self, calls: Iterable[Mapping[str, Any] | Call]) -> list[Job]:
+    def enqueue_many(self, calls: Iterable[Mapping[str, Any] | Call[P]]) -> list[JobOf[R]]:
         """Save a job for each of the calls, a dict of keyword arguments or a ``task.s(...)``; return them.
 
         One INSERT per thousand and one push; either all are saved or none.
         """
         jobs = [self.prepare(call.args, call.kwargs) for call in map(self._call, calls)]
         if jobs:
-            queue.save(jobs)
+            queue().save(jobs)
         return jobs
 
-    async def aenqueue_many(self, calls: Iterable[Mapping[str, Any] | Call]) -> list[Job]:
+    async def aenqueue_many(self, calls: Iterable[Mapping[str, Any] | Call[P]]) -> list[JobOf[R]]:
         """Do as ``enqueue_many``, on the connection and in the transaction of Django's async ORM."""
         return await sync_to_async(self.enqueue_many)(calls)
 
-    def prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
+    def prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JobOf[R]:
         """Return a new job, checked but not saved."""
         registry.warn_if_undiscovered(self)
-        check_queue(self.queue_name)
+        self._check_queue()
         self.check(args, kwargs)
         encoded_args, encoded_kwargs = self._encoded(args, dict(kwargs))
         run_after = self.run_after
-        return Job.new(
+        return queue().Job.new(
             task_path=self.module_path,
             args=encoded_args,
             kwargs=encoded_kwargs,
@@ -181,6 +190,13 @@ class Task(BaseTask):
     @cached_property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.func)
+
+    def with_context(self, context: TaskContext) -> TaskContext:
+        """Return what the body gets as its context."""
+        return context
+
+    def _check_queue(self) -> None:
+        check_queue(self.queue_name)
 
     def _after_context(self, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
         """Return the parameters that are left for the caller once the body has got its context."""
@@ -257,6 +273,14 @@ class _Bare:
     def _name(annotation: Any) -> str:
         is_plain = isinstance(annotation, type) and not get_args(annotation)
         return annotation.__qualname__ if is_plain else inspect.formatannotation(annotation)
+
+
+@cache
+def queue() -> ModuleType:
+    """Return the module that saves jobs."""
+    from .. import enqueue  # here: it brings the models, and tasks are declared before these can be loaded
+
+    return enqueue
 
 
 def setting(name: str, option: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import Enum
@@ -144,9 +144,9 @@ def check_call_options(name: str, options: dict[str, Any]) -> None:
             )
 
 
-def check_queue(name: str) -> None:
-    """Raise InvalidTask when QUEUES does not have that name."""
-    queues = jobs_settings.QUEUES
+def check_queue(name: str, queues: Sequence[str] | None = None) -> None:
+    """Raise InvalidTask when the queues, QUEUES unless others are given, do not have that name."""
+    queues = jobs_settings.QUEUES if queues is None else queues
     if not queues or name in queues:
         return
     near = get_close_matches(name, queues, n=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ logger = logging.getLogger("django_jobs.enqueue")
 _tasks: dict[str, Task] = {}
 _aliases: dict[str, Task] = {}
 _undiscovered: set[str] = set()
+
+# Asked for a path that nobody has registered: other ways to declare a task, which this room knows nothing of.
+finders: list[Callable[[str], Task | None]] = []
 
 
 def register(task: Task) -> Task:
@@ -47,16 +51,26 @@ def discover() -> None:
 
 def get(path: str) -> Task:
     """Return the task of that path or former path; raise TaskNotFound."""
-    task = _tasks.get(path) or _aliases.get(path)
+    task = find(path) or _aliases.get(path) or next(filter(None, (look(path) for look in finders)), None)
     if task is None:
         near = get_close_matches(path, _tasks, n=1)
         raise TaskNotFound(f"no task {path} is registered here.{f' Did you mean {near[0]}?' if near else ''}")
     return task
 
 
+def find(path: str) -> Task | None:
+    """Return the task of that very path, if it is registered."""
+    return _tasks.get(path)
+
+
 def all_tasks() -> dict[str, Task]:
     """Return all tasks by path, sorted."""
     return dict(sorted(_tasks.items()))
+
+
+def take_for_discovered(task: Task) -> None:
+    """Do not warn of a task, though it was registered late."""
+    _undiscovered.discard(task.module_path)
 
 
 def warn_if_undiscovered(task: Task) -> None:

@@ -395,6 +395,7 @@ class Engine:
         self._held[job.id] = work
         try:
             work.task = registry.get(job.task_path)
+            work.context = work.task.with_context(context)
             work.task.check(job.args, job.kwargs)
         except (JobsError, TypeError, ValueError) as error:
             return work, error

@@ -76,12 +76,19 @@ def execute(work: Work, interrupter: Interrupter) -> Outcome:
     except BaseException as error:
         interrupter.disarm()
         outcome = failed_somehow(work, error)
+        finish(work, outcome)  # here, so that receivers of the signal find the exception in sys.exc_info()
+    else:
+        finish(work, outcome)
+    return outcome
+
+
+def finish(work: Work, outcome: Outcome) -> None:
+    """Say that the body has ended, and clean up behind it; never raise."""
     try:
         end(work, outcome)
         hygiene.clean_up()
     except BaseException:
         logger.exception("after job %s", work.job.id)
-    return outcome
 
 
 def failed_somehow(work: Work, error: BaseException) -> Outcome:
@@ -165,7 +172,9 @@ async def execute_async(work: Work) -> Outcome:
         if isinstance(error, asyncio.CancelledError) and work.interrupted_by:
             error = work.interrupted_by().with_traceback(error.__traceback__)
         outcome = failed_somehow(work, error)
-    end(work, outcome)
+        end(work, outcome)  # here: as in execute
+    else:
+        end(work, outcome)
     return outcome
 
 

@@ -14,7 +14,7 @@ from .appetite import AHEAD
 class Options:
     """Settings of one worker. ``queues`` empty means every queue that exists."""
 
-    queues: tuple[str, ...] = field(default_factory=lambda: tuple(jobs_settings.QUEUES))
+    queues: tuple[str, ...] = field(default_factory=lambda: tuple(jobs_settings.served_queues))
     processes: int = field(default_factory=lambda: jobs_settings.PROCESSES)
     threads: int = field(default_factory=lambda: jobs_settings.THREADS)
     async_slots: int = field(default_factory=lambda: jobs_settings.ASYNC_SLOTS)
