@@ -103,6 +103,22 @@ def unpaused(queues: Iterable[str]) -> list[str]:
     return [queue for queue in queues if queue not in paused]
 
 
+def queued() -> models.QuerySet:
+    """Return what waits for a worker, in the order of its index."""
+    return Job.objects.filter(state=states.QUEUED).order_by("queue_name", "-priority", "pk")
+
+
+def due() -> models.QuerySet:
+    """Return scheduled and retrying jobs whose time has come, those that wait longest first."""
+    return Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow()).order_by("run_after")
+
+
+def late() -> models.QuerySet:
+    """Return jobs that should have started before now."""
+    waiting = Job.objects.filter(state__in=states.EXPIRE.sources, finished_at__isnull=True)
+    return waiting.filter(expires_at__lte=DbNow()).order_by("expires_at")
+
+
 def queues_with_work() -> Iterator[str]:
     """Yield the names of queues that have queued jobs, each found by the index."""
     names = Job.objects.filter(state=states.QUEUED).order_by("queue_name").values_list("queue_name", flat=True)
@@ -124,13 +140,11 @@ def claimable_of(queue: str) -> models.QuerySet:
 
 def is_work_due(queues: Sequence[str]) -> bool:
     """Say whether any job of these queues could be run now. No queues: of any."""
-    late = Q(expires_at__isnull=False, expires_at__lte=DbNow())
-    due = Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow()).exclude(late)
+    expired = Q(expires_at__isnull=False, expires_at__lte=DbNow())
+    promoted = due().exclude(expired)
     if queues:
-        due = due.filter(queue_name__in=unpaused(queues))
-    return has_any(due.order_by("run_after")) or any(
-        has_any(claimable_of(queue)) for queue in unpaused(queues or queues_with_work())
-    )
+        promoted = promoted.filter(queue_name__in=unpaused(queues))
+    return has_any(promoted) or any(has_any(claimable_of(queue)) for queue in unpaused(queues or queues_with_work()))
 
 
 def has_any(jobs: models.QuerySet) -> bool:
@@ -140,8 +154,7 @@ def has_any(jobs: models.QuerySet) -> bool:
 
 def is_work_waiting(queues: Sequence[str]) -> bool:
     """Say whether a job could be claimed at once: due, and locked by nobody. No queues: of any."""
-    queued = Job.objects.filter(state=states.QUEUED)
-    if not has_any(queued.filter(queue_name__in=queues) if queues else queued):
+    if not has_any(queued().filter(queue_name__in=queues) if queues else queued()):
         return False  # as it mostly is: one statement
     with transaction.atomic(using=database()):
         for queue in unpaused(queues or queues_with_work()):
@@ -336,18 +349,12 @@ def lose(held: Iterable[Held], *, cause: str) -> list[Moved]:
 
 def promote(limit: int = CHUNK) -> list[Moved]:
     """Queue scheduled and retrying jobs whose time has come, those that wait longest first."""
-    due = Job.objects.filter(run_after__lte=DbNow()).order_by("run_after")
-    if not has_any(due.filter(state__in=states.PROMOTE.sources)):
-        return []  # as it mostly is: one statement, and no transaction
-    return _move(states.PROMOTE, due, limit=limit, claim=F("claim") + 1)  # an old outcome must not count twice
+    return _move(states.PROMOTE, due(), limit=limit, claim=F("claim") + 1)  # an old outcome must not count twice
 
 
 def expire(limit: int = CHUNK) -> list[Moved]:
     """Cancel jobs that should have started before now."""
-    late = Job.objects.filter(expires_at__lte=DbNow(), finished_at__isnull=True)
-    if not has_any(late.filter(state__in=states.EXPIRE.sources).order_by("expires_at")):
-        return []
-    return _move(states.EXPIRE, late, limit=limit, reason="expired", **final_columns(states.CANCELLED))
+    return _move(states.EXPIRE, late(), limit=limit, reason="expired", **final_columns(states.CANCELLED))
 
 
 def cancel(jobs: models.QuerySet, *, reason: str = "cancelled") -> list[Moved]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-job_enqueued = Signal()  # job: the saved Job, before its transaction is committed
-job_started = Signal()  # job: about to run its body
-job_finished = Signal()  # job, outcome: its body has ended; the outcome may not be recorded yet
+job_enqueued = Signal(use_caching=True)  # job: the saved Job, before its transaction is committed
+job_started = Signal(use_caching=True)  # job: about to run its body
+job_finished = Signal(use_caching=True)  # job, outcome: its body has ended; the outcome may not be recorded yet
 
 worker_started = Signal()  # in each process that runs bodies, sent by Child: child (its number)
 worker_stopped = Signal()  # in each process that runs bodies, before it ends: child (its number)

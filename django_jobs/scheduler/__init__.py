@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from .. import moves
 from .chore import Chore
 from .duties import Duties
 from .expire import expire
-from .fire import fire
+from .fire import due_schedules, fire
 from .promote import promote
 from .prune import prune, tidy
 from .reconcile import Reconcile
-from .rescue import Rescue
+from .rescue import Rescue, silent
 
 __all__ = ["Chore", "Duties", "chores", "duties"]
 
@@ -19,11 +20,11 @@ __all__ = ["Chore", "Duties", "chores", "duties"]
 def chores(*, scheduler: bool = True) -> list[Chore]:
     """Return all chores; without the scheduler those that only keep promises already made."""
     everything = [
-        Chore(name="fire", every=0.5, run=fire, needs_scheduler=True),
-        Chore(name="promote", every=0.5, run=promote),
-        Chore(name="rescue", every=1.0, run=Rescue(), needs_steady=True),
-        Chore(name="reconcile", every=1.0, run=Reconcile()),
-        Chore(name="expire", every=1.0, run=expire),
+        Chore(name="fire", every=0.5, run=fire, rows=due_schedules, needs_scheduler=True),
+        Chore(name="promote", every=0.5, run=promote, rows=moves.due),
+        Chore(name="rescue", every=1.0, run=Rescue(), rows=silent, needs_steady=True),
+        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=3.0),
+        Chore(name="expire", every=0.5, run=expire, rows=moves.late),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),
         Chore(name="tidy", every=600.0, run=tidy, needs_scheduler=True),
     ]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from math import inf
 from uuid import UUID
 
 from django.db import Error as DatabaseAway
@@ -21,6 +22,7 @@ from .. import failpoints
 from ..models import DbNow, Meta, Worker, database
 from ..moves import is_refusal
 from .chore import Chore
+from .look import Look
 from .rescue import present
 
 logger = logging.getLogger("django_jobs.scheduler")
@@ -43,6 +45,8 @@ class Duties:
         self._chores = chores
         self._pauses: dict[str, float] = {}  # of the chores that failed last time
         self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
+        self._ran_at = dict.fromkeys((chore.name for chore in chores), -inf)  # monotonic
+        self._looks: dict[tuple[str, ...], Look] = {}  # by what is asked about
         self._renew_at = 0.0
         self._others = 1
         self._count_at = 0.0
@@ -54,13 +58,38 @@ class Duties:
         """
         if not self._has_lease():
             return random.uniform(0.5, 1.5) * max(1.0, self._others / SHARE)
-        for chore in self._chores:
-            if time.monotonic() >= self._due[chore.name] and (not chore.needs_steady or is_steady()):
+        now = time.monotonic()
+        due = [chore for chore in self._chores if now >= self._due[chore.name]]
+        for chore in self._worth_while(due):
+            if not chore.needs_steady or is_steady():
                 self._do(chore)
         return TURN_SECONDS
 
+    def _worth_while(self, due: Sequence[Chore]) -> Iterator[Chore]:
+        """Yield the chores for which there are rows, or that have not run for a while."""
+        now = time.monotonic()
+        asked = [chore for chore in due if chore.rows and now < self._ran_at[chore.name] + chore.at_least]
+        found = self._look(asked) if asked else set()
+        for chore in due:
+            if chore in asked and chore.name not in found:
+                self._due[chore.name] = self._rested(chore, now)
+            else:
+                yield chore
+
+    def _look(self, chores: Sequence[Chore]) -> set[str]:
+        names = tuple(chore.name for chore in chores)
+        if names not in self._looks:
+            self._looks[names] = Look(chores)
+        try:
+            return self._looks[names]()
+        except DatabaseAway as error:
+            if not is_refusal(error):
+                raise
+            logger.exception("the chores could not be looked at; each looks for itself")
+            return set(names)
+
     def _do(self, chore: Chore) -> None:
-        started = time.monotonic()
+        started = self._ran_at[chore.name] = time.monotonic()
         self._due[chore.name] = started + chore.every
         try:
             failpoints.hit(f"chore_{chore.name}")
@@ -76,9 +105,13 @@ class Duties:
             self._pauses.pop(chore.name, None)
             if moved:
                 logger.debug("chore %s moved %d rows", chore.name, moved)
-            else:  # a look in vain is long where an old snapshot keeps dead rows
-                took = time.monotonic() - started
-                self._due[chore.name] = started + max(chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
+            else:
+                self._due[chore.name] = self._rested(chore, started)
+
+    def _rested(self, chore: Chore, started: float) -> float:
+        """Return when a chore that looked in vain is due again: looks are long where a snapshot keeps dead rows."""
+        took = time.monotonic() - started
+        return started + max(chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
 
     def _has_lease(self) -> bool:
         """Hold, renew or take the lease. On SQLite everybody does the chores: writing it would cost more."""
@@ -92,7 +125,7 @@ class Duties:
             self._renew_at = 0.0
             self._count_others(now)
             return False
-        self._renew_at = now + LEASE_SECONDS / 3
+        self._renew_at = now + LEASE_SECONDS / 2
         return True
 
     def _is_free(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -35,7 +35,7 @@ class Firing:
 def fire() -> int:
     """Make the jobs of all schedules that are due; return how many."""
     fired, failed = 0, set()
-    while _due_schedules(database(), failed).exists():  # without a transaction, which locks out others on SQLite
+    while due_schedules(failed).exists():  # without a transaction, which locks out others on SQLite
         firings, made = _fire_batch(failed)
         fired += made
         if len(firings) < BATCH:
@@ -72,15 +72,15 @@ def _fire_one(alias: str, pk: int, failed: set[int]) -> int:
         return 0
 
 
-def _due_schedules(alias: str, failed: set[int]) -> models.QuerySet:
+def due_schedules(failed: Collection[int] = ()) -> models.QuerySet:
     """Return schedules that are due, or that nobody has planned: those of fixtures and bulk inserts."""
     due = Q(next_due_at__lte=DbNow()) | Q(next_due_at__isnull=True)
-    return Schedule.objects.using(alias).filter(due, enabled=True).exclude(pk__in=failed)
+    return Schedule.objects.filter(due, enabled=True).exclude(pk__in=failed).order_by("next_due_at")
 
 
 def _due(alias: str, failed: set[int], **only: int) -> list[tuple[Schedule, datetime]]:
     """Lock and return due schedules, with the time; rows that another worker has locked are left to it."""
-    schedules = _due_schedules(alias, failed).filter(**only).order_by("next_due_at")
+    schedules = due_schedules(failed).filter(**only)
     locked = list(schedules.select_for_update(skip_locked=True)[:BATCH])
     if not locked:
         return []

@@ -66,10 +66,7 @@ class Rescue:
         if time.monotonic() >= self._all_at:
             self._all_at = time.monotonic() + ALL_SECONDS
             return orphans_among(Job.objects.all())
-        quiet = Worker.objects.filter(
-            beat_at__lte=lease_ago(), beat_at__gt=DbNow() - timedelta(seconds=10 * ALL_SECONDS)
-        )
-        return orphans_among(Job.objects.filter(worker__in=list(quiet.values_list("pk", flat=True))))
+        return orphans_among(Job.objects.filter(worker__in=list(silent().values_list("pk", flat=True))))
 
     def _too_many(self, dead: int, everybody: int) -> bool:
         """When more than a third look dead, it may be the network: wait one lease more."""
@@ -80,6 +77,12 @@ class Rescue:
             self._waiting_since = time.monotonic()
             logger.warning("%d of %d workers look dead at once; waiting %g s more", dead, everybody, LEASE_SECONDS)
         return time.monotonic() - self._waiting_since < LEASE_SECONDS
+
+
+def silent() -> models.QuerySet:
+    """Return workers that have not beaten for a lease, and not for much longer."""
+    lately = DbNow() - timedelta(seconds=10 * ALL_SECONDS)
+    return Worker.objects.filter(beat_at__lte=lease_ago(), beat_at__gt=lately).order_by("pk")
 
 
 def orphans_among(jobs: models.QuerySet) -> models.QuerySet:

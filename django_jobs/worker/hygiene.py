@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+from _signal import getsignal  # bare: signal's own looks up an enum each time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -31,7 +32,7 @@ connection_created.connect(_note_connection)
 
 def keep_handlers(*numbers: int) -> None:
     """Take the present handlers of these signals for ours: a body that sets others loses them at its end."""
-    _handlers.update((number, signal.getsignal(number)) for number in numbers)
+    _handlers.update((number, getsignal(number)) for number in numbers)
 
 
 def in_fresh_context(function: Callable[..., Any], *args: Any) -> Any:
@@ -61,7 +62,7 @@ def _restore_handlers() -> None:
     if threading.current_thread() is not threading.main_thread():
         return  # nobody else may set them
     for number, handler in _handlers.items():
-        if signal.getsignal(number) is not handler:
+        if getsignal(number) != handler:
             signal.signal(number, handler)
 
 
