@@ -7,7 +7,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test chaos bench budget kill-times demo docs lint clean
+.PHONY: test chaos schedules oracle bench budget kill-times demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey.
 test: $(VENV)/installed-test
@@ -17,6 +17,14 @@ test: $(VENV)/installed-test
 # Everything breaks at random for MINUTES (10), by a SEED that is printed.
 chaos: $(VENV)/installed-test
 	CHAOS_SECONDS=$$(($(or $(MINUTES),10) * 60)) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_chaos.py
+
+# Schedules while one of eight workers is killed each second, for MINUTES (5), by a SEED that is printed.
+schedules: $(VENV)/installed-test
+	SCHEDULES_SECONDS=$$(($(or $(MINUTES),5) * 60)) SCHEDULES_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/faults/test_schedules.py -k killed_workers
+
+# Next moments of random cron expressions against another implementation, by a SEED that is printed.
+oracle: $(VENV)/installed-test
+	CRON_CASES=$(or $(CASES),100000) CRON_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/unit/test_cron_oracle.py
 
 # Ours and its peers side by side, for 25 minutes on two quiet cores. PEERS=celery (5 minutes), ONLY=drain,latency,
 # RUNS=5, SECONDS=4 and QUICK=1 make it shorter or longer; without any of them it writes docs/benchmarks.md.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TaskNotFound,
         TaskTimeout,
     )
-    from .tasks import Task, TaskContext, job_options, task
+    from .tasks import Task, TaskContext, job_options, schedule, task
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ _HOMES = {
     "Task": "tasks",
     "TaskContext": "tasks",
     "job_options": "tasks",
+    "schedule": "tasks",
     "task": "tasks",
 }
 
@@ -53,6 +54,7 @@ __all__ = [
     "cancel",
     "job_options",
     "retry",
+    "schedule",
     "task",
 ]
 

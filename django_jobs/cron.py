@@ -8,10 +8,14 @@ and right after the gap for all those that the clock skips.
 
 from __future__ import annotations
 
+import copy
 import re
+import zoneinfo
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from difflib import get_close_matches
+from functools import cache, cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
@@ -50,6 +54,36 @@ def next_time(expression: str, after: datetime, zone: ZoneInfo) -> datetime:
     return _next_by_wall_clock(rule, after, zone)
 
 
+def is_same(expression: str, other: str) -> bool:
+    """Say whether two expressions mean the same, however they are written."""
+    return spelled(expression) == spelled(other)
+
+
+def spelled(expression: str) -> str:
+    """Return an expression with each field as ``*`` or as a list of all its numbers."""
+    return _rule(expression).text
+
+
+def has_either_day(expression: str) -> bool:
+    """Say whether both day fields are restricted, of which cron wants only one to match."""
+    return "*" not in spelled(expression).split()[2::2]
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return the time zone of that name; raise ValueError, with the nearest known name, if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder such as "Europe"
+        near = get_close_matches(name, _zone_names(), n=1, cutoff=0.5)
+        hint = f' Did you mean "{near[0]}"?' if near else ' Write it as in "Europe/Berlin".'
+        raise ValueError(f'There is no time zone "{name[:64]}".{hint}') from None
+
+
+@cache
+def _zone_names() -> list[str]:
+    return sorted(zoneinfo.available_timezones())
+
+
 def next_interval(every: timedelta, anchor: datetime, after: datetime) -> datetime:
     """Return the first of anchor, anchor + every, anchor + 2 x every ... strictly after ``after``, in UTC.
 
@@ -70,6 +104,36 @@ def _in_utc(moment: datetime, name: str) -> datetime:
 
 
 # Clock changes.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockChange:
+    """A jump of a zone's clock, and what it does to an expression."""
+
+    at: datetime  # in UTC
+    before: datetime  # what the clock would have shown, and
+    after: datetime  # what it shows; both naive
+    wall: datetime | None  # the first time that the expression matches among those skipped or repeated
+
+    @property
+    def is_forward(self) -> bool:
+        return self.after > self.before
+
+
+def clock_changes(expression: str, start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[ClockChange]:
+    """Yield the jumps of the clock after ``start`` and up to ``end``."""
+    rule = _rule(expression)
+    while (at := _first_change(zone, start, end)) is not None:
+        before, after = (_naive(at) + _offset(moment, zone) for moment in (at - timedelta(seconds=1), at))
+        low, high = min(before, after), max(before, after)
+        wall = rule.wall_after(low - _TICK)
+        yield ClockChange(at=at, before=before, after=after, wall=wall if wall < high else None)
+        start = at
+
+
+def follows_elapsed_time(expression: str) -> bool:
+    """Say whether the hour field allows all hours, so that the clock's jumps do not matter."""
+    return _rule(expression).allows_every_hour
 
 
 def _next_by_elapsed_time(rule: _Rule, after: datetime, zone: ZoneInfo) -> datetime:
@@ -146,7 +210,11 @@ class _Rule:
     def wall_after(self, wall: datetime) -> datetime:
         """Return the first matching wall-clock time after ``wall``, as if clocks never changed."""
         minute = wall.replace(second=0, microsecond=0)
-        return croniter(self.text, minute, max_years_between_matches=MAX_YEARS).get_next(datetime)
+        return copy.copy(self._croniter).get_next(datetime, start_time=minute)  # it remembers: one for each question
+
+    @cached_property
+    def _croniter(self) -> croniter:
+        return croniter(self.text, datetime(2000, 1, 1), max_years_between_matches=MAX_YEARS)
 
 
 @dataclass(frozen=True, kw_only=True)

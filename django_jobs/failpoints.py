@@ -5,6 +5,7 @@ the settings say ``DJANGO_JOBS_ALLOW_FAILPOINTS = True``. The variable holds rul
 
     after_claim=crash            kill this process
     before_push=pause:2.5        sleep so many seconds
+    before_push=stop             stop this process, until somebody sends it SIGCONT
     after_body=raise             raise Failpoint
     after_claim=crash!/tmp/x     only the first process that can make the file /tmp/x
 """
@@ -29,7 +30,9 @@ NAMES = (
     "after_body",  # marked as finished, nothing is recorded
     "before_record",
     "after_record",  # outcomes are committed
+    "schedules_computed",  # what is due is decided on, nothing is written
     "chore_fire",
+    "chore_follow",
     "chore_promote",
     "chore_rescue",
     "chore_reconcile",
@@ -61,12 +64,14 @@ def _act(action: str) -> None:
     match verb:
         case "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "pause":
             time.sleep(float(argument))
         case "raise":
             raise Failpoint("raised by a failpoint")
         case _:
-            raise ValueError(f'{VARIABLE}: "{action}" is none of crash, pause:SECONDS and raise')
+            raise ValueError(f'{VARIABLE}: "{action}" is none of crash, stop, pause:SECONDS and raise')
 
 
 def _is_first(path: str) -> bool:

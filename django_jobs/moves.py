@@ -352,6 +352,11 @@ def promote(limit: int = CHUNK) -> list[Moved]:
     return _move(states.PROMOTE, due(), limit=limit, claim=F("claim") + 1)  # an old outcome must not count twice
 
 
+def start_waiting(jobs: models.QuerySet) -> list[Moved]:
+    """Queue those scheduled jobs that waited for another one, which has ended."""
+    return _move(states.PROMOTE, jobs, claim=F("claim") + 1, reason="")
+
+
 def expire(limit: int = CHUNK) -> list[Moved]:
     """Cancel jobs that should have started before now."""
     return _move(states.EXPIRE, late(), limit=limit, reason="expired", **final_columns(states.CANCELLED))

@@ -554,7 +554,7 @@ def test_an_interval_is_a_number_and_a_unit(admin_client, number, unit, every):
         ({"cron": "0 3 31 2 *"}, "does not come"),
         ({"cron": "* * * * * *"}, "five fields"),
         ({"cron": ""}, "Say when"),
-        ({"cron": "x" * 5000}, "100"),
+        ({"cron": "x" * 5000}, "255"),
         ({"cron": "0 3 * * \0"}, "Null characters"),
         ({"every_0": "5"}, "Only one"),
         ({"cron": "", "every_0": "0"}, "one second"),
@@ -723,7 +723,7 @@ def test_a_schedule_shows_its_next_five_runs(admin_client):
 
     page = text(admin_client.get(f"{SCHEDULES}{one.pk}/change/"))
 
-    assert page.count("19:00:00 JST") == 5
+    assert page.partition("Next runs")[2].count("19:00 JST") == 5
 
 
 def test_a_schedule_runs_now(admin_client):

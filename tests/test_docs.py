@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 import django_jobs
-from django_jobs import backend, exceptions, signals, states
+from django_jobs import backend, exceptions, schedule, signals, states
 from django_jobs.backend import checks as backend_checks
 from django_jobs.checks import PROBLEMS
 from django_jobs.conf import NAMES, Settings
@@ -73,6 +73,15 @@ def test_every_setting_is_documented_with_its_default():
     assert {name for name in documented if name.isupper()} == set(NAMES)
     for name in NAMES:
         assert default_in(documented[name]) == vars(Settings)[name].default, name
+
+
+def test_every_option_of_a_schedule_is_documented_with_its_default():
+    table = sections(reference("tasks"))["schedule"].partition("| --- |")[2]
+    shown = {name: eval(default) for name, default in re.findall(r"`(\w+)=([^`]+)`", table)}  # of our own page
+
+    options = inspect.signature(schedule).parameters
+
+    assert shown == {name: option.default for name, option in options.items()}
 
 
 def test_every_option_of_a_task_is_documented_with_its_default():
@@ -187,9 +196,16 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     for name in find_commands(str(ROOT / "django_jobs" / "management")):
         parser = load_command_class("django_jobs", name).create_parser("manage.py", name)
         found[name] = parser
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                found |= {f"{name} {verb}": of_verb for verb, of_verb in action.choices.items()}
+        found |= verbs_of(name, parser)
+    return found
+
+
+def verbs_of(name: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb, of_verb in action.choices.items():
+                found |= {f"{name} {verb}": of_verb} | verbs_of(f"{name} {verb}", of_verb)
     return found
 
 

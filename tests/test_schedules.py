@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,11 +12,16 @@ from django.core.exceptions import ValidationError
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from django_jobs import enqueue, states
 from django_jobs.models import EncodedText, Job, Schedule, ScheduleRun, db_now
-from django_jobs.scheduler.fire import fire, run_now
+from django_jobs.scheduler import firing, produce
+from django_jobs.scheduler.fire import fire
+from django_jobs.scheduler.follow import follow
+from django_jobs.scheduler.produce import run_now
 from django_jobs.scheduler.words import sentence
 from tests.app import admin_tasks
 
+fire_module = sys.modules["django_jobs.scheduler.fire"]  # the package has the function under that name
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TASK = "tests.app.admin_tasks.charge_card"
 
@@ -462,6 +469,289 @@ def test_run_now_makes_a_job_and_leaves_the_plan_alone():
 def test_run_now_refuses_arguments_that_do_not_fit():
     with pytest.raises(TypeError, match="charge_card"):
         run_now(saved(kwargs={"amuont": 1}))
+
+
+# While the last run is still going
+
+
+def made(one: Schedule) -> list[Job]:
+    return list(Job.objects.filter(schedule=one).order_by("pk"))
+
+
+def finish(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(state=states.SUCCEEDED, finished_at=db_now())
+
+
+def kinds(one: Schedule) -> list[str]:
+    return list(one.runs.order_by("due_at").values_list("kind", flat=True))
+
+
+@pytest.mark.django_db
+def test_by_default_a_run_starts_though_the_last_one_is_still_going():
+    one = due(saved())
+    fire()
+    due(one)
+
+    assert fire() == 1
+    assert [job.state for job in made(one)] == [states.QUEUED, states.QUEUED]
+
+
+@pytest.mark.django_db
+def test_a_run_is_skipped_while_the_last_one_is_still_going_and_history_says_so():
+    one = due(saved(overlap="skip"))
+    fire()
+    due(one)
+
+    assert fire() == 0
+    assert kinds(one) == ["due", "skipped"]
+    one.refresh_from_db()
+    assert one.run_count == 1
+    assert one.next_due_at > db_now()
+
+    finish(made(one)[0])
+    due(one)
+    assert fire() == 1
+
+
+@pytest.mark.django_db
+def test_a_job_that_a_person_started_counts_as_going():
+    one = saved(overlap="skip")
+    run_now(one)
+    due(one)
+
+    assert fire() == 0
+
+
+@pytest.mark.django_db
+def test_runs_wait_for_the_one_before_and_start_in_their_order():
+    one = due(saved(overlap="queue"))
+    for _ in range(3):
+        fire()
+        due(one)
+    first, second, third = made(one)
+
+    assert [job.state for job in (first, second, third)] == ["queued", "scheduled", "scheduled"]
+    assert second.reason == "waits for the run before"
+    assert follow() == 0
+
+    finish(first)
+    assert follow() == 1
+    assert follow() == 0  # the second one is going
+    finish(second)
+    assert follow() == 1
+    third.refresh()
+    assert (third.state, third.reason) == ("queued", "")
+
+
+@pytest.mark.django_db
+def test_a_waiting_run_can_be_cancelled_and_the_next_takes_its_place():
+    one = due(saved(overlap="queue"))
+    for _ in range(3):
+        fire()
+        due(one)
+    first, second, third = made(one)
+
+    enqueue.cancel(second)
+    finish(first)
+
+    assert follow() == 1
+    third.refresh()
+    assert third.state == states.QUEUED
+
+
+@pytest.mark.django_db
+def test_no_more_than_a_hundred_runs_wait(monkeypatch):
+    monkeypatch.setattr(firing, "MOST_WAITING", 2)
+    one = due(saved(overlap="queue"))
+
+    for _ in range(5):
+        fire()
+        due(one)
+
+    assert kinds(one) == ["due", "due", "due", "skipped", "skipped"]
+
+
+@pytest.mark.django_db
+def test_when_no_run_waits_one_query_says_so():
+    due(saved(overlap="queue"))
+    fire()
+
+    with CaptureQueriesContext(connection) as queries:
+        assert follow() == 0
+
+    assert len(queries) == 1
+
+
+# After downtime
+
+
+def after_hours_away(**values) -> Schedule:
+    """A schedule of every hour whose worker was away for three and a half: three moments were missed."""
+    one = saved(every=HOUR, **values)
+    first = db_now() - 2.5 * HOUR
+    Schedule.objects.filter(pk=one.pk).update(created_at=first - HOUR, next_due_at=first)
+    one.refresh_from_db()
+    return one
+
+
+@pytest.mark.django_db
+def test_after_downtime_what_was_missed_can_be_skipped():
+    one = after_hours_away(after_downtime="skip")
+
+    assert fire() == 0
+
+    assert kinds(one) == ["missed"]
+    one.refresh_from_db()
+    assert one.next_due_at > db_now()
+    assert one.last_due_at == one.runs.get().due_at
+
+
+@pytest.mark.django_db
+def test_a_run_that_is_a_little_late_is_not_downtime():
+    one = due(saved(after_downtime="skip"), ago=timedelta(seconds=5))
+
+    assert fire() == 1
+    assert kinds(one) == ["due"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("most", "expected"), [(10, 3), (2, 2), (1, 1)])
+def test_after_downtime_all_can_be_run_up_to_a_number(most, expected):
+    one = after_hours_away(after_downtime="all", catch_up=most)
+    last = one.next_due_at + 2 * HOUR
+
+    assert fire() == expected
+
+    moments = list(one.runs.order_by("due_at").values_list("due_at", flat=True))
+    assert moments == [last - number * HOUR for number in reversed(range(expected))]
+    assert fire() == 0
+
+
+@pytest.mark.django_db
+def test_what_is_made_up_for_can_run_one_after_the_other():
+    one = after_hours_away(after_downtime="all", overlap="queue")
+
+    assert fire() == 3
+    assert [job.state for job in made(one)] == ["queued", "scheduled", "scheduled"]
+
+
+@pytest.mark.django_db
+def test_running_all_of_them_does_not_go_with_skipping():
+    with pytest.raises(ValidationError, match="still be going"):
+        schedule(after_downtime="all", overlap="skip").full_clean()
+
+
+# So many runs, and a little later
+
+
+@pytest.mark.django_db
+def test_after_so_many_runs_a_schedule_is_disabled_with_a_note():
+    one = saved(max_runs=2)
+    for _ in range(2):
+        due(one)
+        assert fire() == 1
+
+    one.refresh_from_db()
+    assert (one.enabled, one.next_due_at, one.run_count) == (False, None, 2)
+    assert "all its runs" in one.note
+    one.enabled = True
+    with pytest.raises(ValidationError, match="made its 2 runs"):
+        one.full_clean()
+
+
+@pytest.mark.django_db
+def test_a_stale_save_does_not_give_runs_back():
+    read_before = due(saved(max_runs=1))
+    fire()
+
+    read_before.save()
+
+    read_before.refresh_from_db()
+    assert read_before.run_count == 1
+    assert fire() == 0
+
+
+@pytest.mark.django_db
+def test_catching_up_makes_no_more_runs_than_are_left():
+    one = after_hours_away(after_downtime="all", max_runs=2)
+
+    assert fire() == 2
+    one.refresh_from_db()
+    assert not one.enabled
+
+
+@pytest.mark.django_db
+def test_jitter_puts_off_the_start_and_not_the_moment():
+    one = due(saved(jitter=HOUR))
+    was_due = one.next_due_at
+
+    assert fire() == 1
+
+    (job,) = made(one)
+    assert job.state == states.SCHEDULED
+    assert was_due < job.run_after <= was_due + HOUR
+    assert one.runs.get().due_at == was_due
+
+
+# Who may stop whom
+
+
+@pytest.mark.django_db
+def test_an_edit_while_a_worker_computes_is_not_overwritten(monkeypatch):
+    one = due(saved(every=HOUR))
+
+    def edit(name: str) -> None:
+        monkeypatch.setattr(fire_module.failpoints, "hit", lambda name: None)
+        edited = Schedule.objects.get(pk=one.pk)
+        edited.every = DAY
+        edited.save()
+
+    monkeypatch.setattr(fire_module.failpoints, "hit", edit)
+    assert fire() == 0
+    assert fire() == 1
+
+    one.refresh_from_db()
+    assert (one.every, one.next_due_at) == (DAY, one.created_at + DAY)
+
+
+@pytest.mark.django_db
+def test_what_another_worker_fired_while_this_one_computed_is_not_fired_again(monkeypatch):
+    one = due(saved())
+
+    def other_worker(name: str) -> None:
+        monkeypatch.setattr(fire_module.failpoints, "hit", lambda name: None)
+        assert fire() == 1
+
+    monkeypatch.setattr(fire_module.failpoints, "hit", other_worker)
+
+    assert fire() == 0
+    assert len(made(one)) == 1
+
+
+@pytest.mark.django_db
+def test_a_run_by_hand_never_takes_the_place_of_a_due_one(monkeypatch):
+    one = due(saved())
+    monkeypatch.setattr(produce, "db_now", lambda: one.next_due_at)
+
+    run_now(one)
+
+    assert fire() == 1
+    assert kinds(one) == ["due", "by_hand"]
+
+
+@pytest.mark.once
+@pytest.mark.django_db
+def test_of_ten_thousand_schedules_the_thousand_that_are_due_are_made_at_one_look():
+    now = db_now()
+    rows = [schedule(name=f"s{n}", next_due_at=now - DAY if n < 1000 else now + DAY) for n in range(10_000)]
+    Schedule.objects.bulk_create(rows, batch_size=1000)
+
+    started = time.monotonic()
+    assert fire() == 1000
+    print(f" [1,000 of 10,000 made in {time.monotonic() - started:.2f} s]", end="")
+
+    assert Job.objects.count() == ScheduleRun.objects.count() == 1000
+    assert fire() == 0
 
 
 # In words

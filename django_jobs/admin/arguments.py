@@ -36,10 +36,9 @@ class ArgumentsField(forms.CharField):
         try:
             found = codec.loads(text)
         except NotDecodable as error:
-            reason = error.__cause__ if isinstance(error.__cause__, json.JSONDecodeError) else error
-            raise ValidationError(_("This is not JSON: %(error)s"), params={"error": reason}) from None
+            raise not_json(error, _EXAMPLES[self.kind]) from None
         if not isinstance(found, self.kind):
-            raise ValidationError(_WANTED[self.kind])
+            raise ValidationError(_WANTED[self.kind], params={"found": _kind_of(found)})
         return found
 
     def prepare_value(self, value: Any) -> str:
@@ -52,10 +51,34 @@ class ArgumentsField(forms.CharField):
             return True
 
 
+_EXAMPLES = {list: '[1, "two"]', dict: '{"amount": 49.9}'}
 _WANTED = {
-    list: _('Positional arguments are a JSON list such as [1, "two"].'),
-    dict: _('Keyword arguments are a JSON object such as {"amount": 49.9}.'),
+    list: _('This must be a JSON list, such as [1, "two"]; it is %(found)s.'),
+    dict: _('This must be a JSON object, such as {"amount": 49.9}; it is %(found)s.'),
 }
+
+
+def not_json(error: NotDecodable, example: Any) -> ValidationError:
+    """Return the refusal of a text that is not JSON: where it goes wrong, and what right would be."""
+    if not isinstance(error.__cause__, json.JSONDecodeError):
+        return ValidationError(_("This is not JSON: %(error)s"), params={"error": error})
+    return ValidationError(
+        _("This is not JSON, from character %(place)s on. Write it like %(example)s."),
+        params={"place": error.__cause__.pos + 1, "example": example},
+    )
+
+
+def _kind_of(value: Any) -> str:
+    match value:
+        case list():
+            return gettext("a list")
+        case dict():
+            return gettext("an object")
+        case str():
+            return gettext("a text")
+        case bool() | None:
+            return gettext("the word %(word)s") % {"word": codec.dumps(value)}
+    return gettext("a number") if isinstance(value, int | float) else gettext("a single value")
 
 
 def in_json(value: Any) -> str:

@@ -15,7 +15,7 @@ from .. import broker, enqueue, states
 from ..broker import AWAY
 from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask
-from ..models import Job, Queue, Schedule, Worker, database, db_now
+from ..models import Job, Queue, Worker, database, db_now
 from ..scheduler import epoch, pauses
 from ..scheduler.prune import prune, tidy
 from ..scheduler.rescue import present
@@ -23,6 +23,7 @@ from ..tasks import registry
 from ..tasks.options import check_queue
 from .health import explanation
 from .health import problems as health_problems
+from .schedule_verbs import schedules
 
 CHUNK = 1000  # jobs of one transaction
 MOST_COUNTED = 10_000  # of each state: a COUNT over millions of rows would take minutes
@@ -86,19 +87,6 @@ def rebuild(options: Options) -> dict[str, Any]:
     except AWAY as error:
         raise CommandError(f"Redis at {broker.address_of_jobs()} does not answer: {error}", returncode=3) from None
     return {"rebuilding": True}
-
-
-def schedules(options: Options) -> dict[str, Any]:
-    """List the schedules and when each is due next."""
-    return {
-        schedule.name: {
-            "task": schedule.task_path,
-            "rule": schedule.cron or str(schedule.every or schedule.once_at),
-            "enabled": schedule.enabled,
-            "next": schedule.next_due_at,
-        }
-        for schedule in Schedule.objects.order_by("name")
-    }
 
 
 def health(options: Options) -> dict[str, Any]:

@@ -103,7 +103,9 @@ class Job(models.Model):
                 name="dj_job_expires",
                 where=Q(expires_at__isnull=False, finished_at__isnull=True),
             ),
-            PartialIndex(fields=["schedule"], name="dj_job_schedule", where=Q(schedule__isnull=False)),
+            PartialIndex(
+                fields=["schedule", "finished_at"], name="dj_job_of_schedule", where=Q(schedule__isnull=False)
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from difflib import get_close_matches
-from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils.timezone import is_naive
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from .. import codec, cron
@@ -27,16 +24,37 @@ from .fields import DbNow, EncodedField, PartialIndex
 
 RULES = ("cron", "every", "once_at")  # what says when; exactly one is set
 TIMING = (*RULES, "timezone", "starts_at", "ends_at")  # what next_due_at follows from
-PLANNED = ("next_due_at", "last_due_at", "last_run_at", "created_at", "note")  # written by save() besides
+PLANNED = ("next_due_at", "last_due_at", "last_run_at", "run_count", "created_at", "note")  # written by save() besides
 MIN_EVERY, MAX_EVERY = timedelta(seconds=1), timedelta(days=3653)
+MAX_JITTER = timedelta(days=1)
+MAX_CATCH_UP = 100
 YEARS = range(1970, 3000)
 PRIORITIES = range(-100, 101)
 
 _TICK = timedelta.resolution
 
 
+class Overlap(models.TextChoices):
+    """What becomes of a run while the last one is still going."""
+
+    RUN = "run", _("Run anyway")
+    SKIP = "skip", _("Skip this run")
+    QUEUE = "queue", _("Wait until it has ended")
+
+
+class AfterDowntime(models.TextChoices):
+    """What becomes of the moments at which no worker was there."""
+
+    ONCE = "once", _("Run once")
+    SKIP = "skip", _("Skip them")
+    ALL = "all", _("Run all of them, up to a number")
+
+
 class Schedule(models.Model):
     """A rule that makes jobs: by cron, at an interval, or once. Exactly one of the three is set."""
+
+    Overlap = Overlap
+    AfterDowntime = AfterDowntime
 
     name = models.CharField(max_length=200, unique=True)
     key = models.CharField(max_length=255, unique=True, null=True, blank=True, editable=False)  # declared in code
@@ -46,18 +64,28 @@ class Schedule(models.Model):
     queue_name = models.CharField(_("queue"), max_length=64, default="", blank=True)
     priority = models.SmallIntegerField(null=True, blank=True)
 
-    cron = models.CharField(max_length=100, default="", blank=True)
+    cron = models.CharField(max_length=255, default="", blank=True)
     every = models.DurationField(null=True, blank=True)
     once_at = models.DateTimeField(null=True, blank=True)
     timezone = models.CharField(max_length=64, default="", blank=True)  # empty: TIME_ZONE
     starts_at = models.DateTimeField(null=True, blank=True)
     ends_at = models.DateTimeField(null=True, blank=True)
 
+    jitter = models.DurationField(null=True, blank=True)  # at most so much later, by chance
+    max_runs = models.PositiveIntegerField(null=True, blank=True)
+    overlap = models.CharField(max_length=8, choices=Overlap, default=Overlap.RUN, db_default=Overlap.RUN)
+    after_downtime = models.CharField(
+        max_length=8, choices=AfterDowntime, default=AfterDowntime.ONCE, db_default=AfterDowntime.ONCE
+    )
+    catch_up = models.PositiveSmallIntegerField(default=10, db_default=10)  # the most that ALL runs
+
     enabled = models.BooleanField(default=True)
     note = models.CharField(max_length=200, default="", blank=True)  # why it was disabled, if not by a person
     next_due_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_due_at = models.DateTimeField(null=True, blank=True, editable=False)  # never goes down
     last_run_at = models.DateTimeField(null=True, blank=True, editable=False)
+    run_count = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    declared = EncodedField(null=True, blank=True, editable=False)  # what the code says of it; None: nothing
     created_at = models.DateTimeField(db_default=DbNow(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -74,13 +102,7 @@ class Schedule(models.Model):
     @property
     def zone(self) -> ZoneInfo:
         """The time zone in which ``cron`` is read; raises ValueError for one that is not known."""
-        name = self.timezone or settings.TIME_ZONE
-        try:
-            return ZoneInfo(name)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder such as "Europe"
-            near = get_close_matches(name, _zone_names(), n=1, cutoff=0.5)
-            hint = f' Did you mean "{near[0]}"?' if near else ' Write it as in "Europe/Berlin".'
-            raise ValueError(f'There is no time zone "{name[:64]}".{hint}') from None
+        return cron.zone(self.timezone or settings.TIME_ZONE)
 
     def moment_after(self, after: datetime) -> datetime | None:
         """Return the first moment strictly after ``after`` at which this schedule is due, or None.
@@ -119,6 +141,28 @@ class Schedule(models.Model):
             length *= 2
         return self._last_until(now, due)
 
+    def latest_moments(self, due: datetime, now: datetime, most: int) -> list[datetime]:
+        """Return the last due moments not after ``now``, oldest first, given the first of them; at most so many."""
+        found = [self.latest_moment(due, now)]
+        while found[-1] > due and len(found) < most:
+            found.append(self.latest_moment(due, found[-1] - _TICK))
+        return found[::-1]
+
+    @property
+    def is_spent(self) -> bool:
+        """Say whether it has made as many runs as it may."""
+        return self.max_runs is not None and self.run_count >= self.max_runs
+
+    @property
+    def overrides(self) -> list[str]:
+        """The columns that do not stand as the code says, for a schedule that the code declares."""
+        return [name for name, value in (self.declared or {}).items() if getattr(self, name) != value]
+
+    @property
+    def is_removed(self) -> bool:
+        """Say whether the code declared it once, and does no longer."""
+        return self.key is not None and self.declared is None
+
     def _last_until(self, now: datetime, due: datetime) -> datetime:
         following = self.moment_after(due)
         if following is None or following > now:
@@ -155,6 +199,7 @@ class Schedule(models.Model):
         if stored:
             self.last_due_at = _later(self.last_due_at, stored.last_due_at)
             self.last_run_at = _later(self.last_run_at, stored.last_run_at)
+            self.run_count = stored.run_count
             self.created_at = stored.created_at
         elif not isinstance(self.created_at, datetime):
             self.created_at = now
@@ -162,8 +207,20 @@ class Schedule(models.Model):
         if self.enabled:
             self.note = ""
 
+    def next_if_saved(self, now: datetime) -> datetime | None:
+        """Return what would be due next if it were saved now, and switched on."""
+        stored = self._stored(database(), lock=False)
+        if stored:
+            self.last_due_at, self.run_count = stored.last_due_at, stored.run_count
+            self.created_at = stored.created_at
+        elif not isinstance(self.created_at, datetime):
+            self.created_at = now
+        if not self.enabled and not self.is_spent:
+            return self.moment_after(_later(now, self.last_due_at))
+        return self._next_due(stored, now)
+
     def _next_due(self, stored: Schedule | None, now: datetime) -> datetime | None:
-        if not self.enabled:
+        if not self.enabled or self.is_spent:
             return None
         if stored and stored.enabled and stored.next_due_at:
             if stored.next_due_at <= now:
@@ -192,16 +249,22 @@ class Schedule(models.Model):
 
     def clean(self) -> None:
         """Raise ValidationError with all that is wrong, per field."""
+        errors = self.mistakes()
+        if not errors:
+            self._check_that_it_will_run(errors)
+        if errors:
+            raise ValidationError(dict(errors))
+
+    def mistakes(self) -> dict[str, list[Any]]:
+        """Return what is wrong in itself, per field, without a look at the database or the clock."""
         errors: dict[str, list[Any]] = defaultdict(list)
         self._check_texts(errors)
         self._check_rule(errors)
         self._check_moments(errors)
         self._check_arguments(errors)
         self._check_queue(errors)
-        if not errors:
-            self._check_that_it_will_run(errors)
-        if errors:
-            raise ValidationError(dict(errors))
+        self._check_policies(errors)
+        return errors
 
     def _damage(self, name: str) -> str:
         try:
@@ -265,8 +328,8 @@ class Schedule(models.Model):
     def _check_arguments(self, errors: dict[str, list[Any]]) -> None:
         size = 0
         for name, kind, wanted in (
-            ("args", list, _('Positional arguments are a JSON list such as [1, "two"].')),
-            ("kwargs", dict, _('Keyword arguments are a JSON object such as {"amount": 49.9}.')),
+            ("args", list, _('Positional arguments must be a JSON list, such as [1, "two"].')),
+            ("kwargs", dict, _('Keyword arguments must be a JSON object, such as {"amount": 49.9}.')),
         ):
             if self._damage(name):
                 continue  # clean_fields has said so
@@ -291,21 +354,49 @@ class Schedule(models.Model):
         if self.priority is not None and self.priority not in PRIORITIES:
             errors["priority"].append(_("The priority is a whole number from -100 to 100."))
 
+    def _check_policies(self, errors: dict[str, list[Any]]) -> None:
+        for name, choices in (("overlap", Overlap), ("after_downtime", AfterDowntime)):
+            if getattr(self, name) not in choices.values:
+                errors[name].append(gettext("Choose one of %(choices)s.") % {"choices": ", ".join(choices.values)})
+        if self.jitter is not None and not timedelta(0) <= self.jitter <= MAX_JITTER:
+            errors["jitter"].append(_("The jitter is from nothing to one day."))
+        if self.max_runs is not None and self.max_runs < 1:
+            errors["max_runs"].append(_("It would never run: at least one run, or empty for no limit."))
+        if self.after_downtime != AfterDowntime.ALL:
+            return
+        if not 1 <= (self.catch_up or 0) <= MAX_CATCH_UP:
+            errors["catch_up"].append(gettext("Run from 1 to %(most)s of the moments missed.") % {"most": MAX_CATCH_UP})
+        if self.overlap == Overlap.SKIP:
+            errors["after_downtime"].append(
+                _("The first of them would still be going, and the others be skipped: let runs wait, or run anyway.")
+            )
+
     def _check_that_it_will_run(self, errors: dict[str, list[Any]]) -> None:
         if not self.enabled or self._next_due(self._stored(database(), lock=False), db_now()):
             return
-        if self.once_at:
+        if self.is_spent:
+            errors["max_runs"].append(
+                gettext("It has made its %(count)s runs: allow more, or switch it off.") % {"count": self.run_count}
+            )
+        elif self.once_at:
             errors["once_at"].append(_("It would never run: that moment has passed, or lies outside start and end."))
         else:
             errors["ends_at"].append(_("It would never run: no moment of its rule lies before the end."))
 
 
 class ScheduleRun(models.Model):
-    """One moment at which a schedule made its job; unique, so that it never makes a second."""
+    """One moment of a schedule and the job made for it; unique, so that it never makes a second."""
+
+    class Kind(models.TextChoices):
+        DUE = "due", pgettext_lazy("run of a schedule", "by the rule")
+        BY_HAND = "by_hand", pgettext_lazy("run of a schedule", "by hand")
+        SKIPPED = "skipped", pgettext_lazy("run of a schedule", "skipped, the last run was still going")
+        MISSED = "missed", pgettext_lazy("run of a schedule", "missed, no worker was there")
 
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="runs")
     due_at = models.DateTimeField()
-    job = models.UUIDField(null=True)
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.DUE, db_default=Kind.DUE)
+    job = models.UUIDField(null=True)  # None: skipped or missed
     created_at = models.DateTimeField(db_default=DbNow())
 
     objects = Manager()
@@ -329,8 +420,3 @@ def _is_storable(text: Any) -> bool:
         return b"\0" not in str(text).encode()
     except UnicodeEncodeError:
         return False
-
-
-@cache
-def _zone_names() -> list[str]:
-    return sorted(zoneinfo.available_timezones())

@@ -9,10 +9,12 @@ from .chore import Chore
 from .duties import Duties
 from .expire import expire
 from .fire import due_schedules, fire
+from .follow import follow, waiting_jobs
 from .promote import promote
 from .prune import prune, tidy
 from .reconcile import Reconcile
 from .rescue import Rescue, silent
+from .sync import sync
 
 __all__ = ["Chore", "Duties", "chores", "duties"]
 
@@ -21,6 +23,7 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
     """Return all chores; without the scheduler those that only keep promises already made."""
     everything = [
         Chore(name="fire", every=0.5, run=fire, rows=due_schedules, needs_scheduler=True),
+        Chore(name="follow", every=0.5, run=follow, rows=waiting_jobs),
         Chore(name="promote", every=0.5, run=promote, rows=moves.due),
         Chore(name="rescue", every=1.0, run=Rescue(), rows=silent, needs_steady=True),
         Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=3.0),
@@ -32,4 +35,4 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
 
 
 def duties(worker: UUID, *, scheduler: bool = True) -> Duties:
-    return Duties(worker, chores(scheduler=scheduler))
+    return Duties(worker, chores(scheduler=scheduler), at_start=[sync] if scheduler else [])

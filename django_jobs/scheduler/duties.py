@@ -40,8 +40,9 @@ SHARE = 2.5  # looks at the lease a second, by all the others together
 class Duties:
     """The chores of one worker."""
 
-    def __init__(self, worker: UUID, chores: Sequence[Chore]):
+    def __init__(self, worker: UUID, chores: Sequence[Chore], at_start: Sequence[Callable[[], object]] = ()):
         self._worker = worker.hex
+        self._at_start = list(at_start)
         self._chores = chores
         self._pauses: dict[str, float] = {}  # of the chores that failed last time
         self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
@@ -56,6 +57,9 @@ class Duties:
 
         ``is_steady``: whether our own heartbeats have succeeded for long enough to judge others by theirs.
         """
+        while self._at_start:
+            self._begin(self._at_start[0])
+            del self._at_start[0]
         if not self._has_lease():
             return random.uniform(0.5, 1.5) * max(1.0, self._others / SHARE)
         now = time.monotonic()
@@ -64,6 +68,15 @@ class Duties:
             if not chore.needs_steady or is_steady():
                 self._do(chore)
         return TURN_SECONDS
+
+    def _begin(self, act: Callable[[], object]) -> None:
+        """Do what every worker does once, lease or no lease; again if the database is away."""
+        try:
+            act()
+        except DatabaseAway:
+            raise
+        except Exception:
+            logger.exception("%s failed at the start", act.__name__)
 
     def _worth_while(self, due: Sequence[Chore]) -> Iterator[Chore]:
         """Yield the chores for which there are rows, or that have not run for a while."""

@@ -1,223 +1,163 @@
-"""Makes the jobs of schedules that are due: one for each (schedule, due moment), whoever looks first."""
+"""Makes the jobs of schedules that are due: one for each (schedule, due moment), whoever looks first.
+
+What is due is read and decided on without a lock, so that a worker which is stopped in the middle keeps
+nobody else from it. Then, in one transaction, those rows are locked that still stand as they were read; a
+unique (schedule, due moment) guards the rest.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 
-from django.db import IntegrityError, InterfaceError, OperationalError, models, transaction
-from django.db.models import Case, F, Q, Value, When
-from django.utils.translation import gettext as _
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
+from django.db.models import Count, Q, QuerySet
 
-from .. import enqueue
-from ..conf import jobs_settings, seconds
-from ..exceptions import JobsError
+from .. import enqueue, failpoints
 from ..models import DbNow, Job, Schedule, ScheduleRun, database, db_now
-from ..tasks import registry
+from ..models.schedule import Overlap
+from ..sql.schedules import advance
+from .firing import DUE, Firing, Planned, firing, planned
+from .produce import hold, job_of
 
 logger = logging.getLogger("django_jobs.scheduler")
 
-BATCH = 100  # schedules of one transaction
-
-
-@dataclass(frozen=True, kw_only=True)
-class Firing:
-    """What becomes of one due schedule. ``due_at`` None: nothing is made, it is only planned anew."""
-
-    schedule: Schedule
-    due_at: datetime | None
-    next_due_at: datetime | None
-    note: str = ""  # not empty: it is disabled, and this is why
+BATCH = 250  # schedules of one transaction
+BATCHES = 8  # of one look, so that the other chores have their turn
+ADVANCED = ("next_due_at", "last_due_at", "last_run_at", "run_count", "enabled", "note")
 
 
 def fire() -> int:
     """Make the jobs of all schedules that are due; return how many."""
-    fired, failed = 0, set()
-    while due_schedules(failed).exists():  # without a transaction, which locks out others on SQLite
-        firings, made = _fire_batch(failed)
-        fired += made
-        if len(firings) < BATCH:
+    fired, seen = 0, set()
+    for _ in range(BATCHES):
+        due = _due(~Q(pk__in=seen))
+        seen |= {schedule.pk for schedule in due}
+        fired += _fire_batch(due) if due else 0
+        if len(due) < BATCH:
             break
     return fired
 
 
-def _fire_batch(failed: set[int]) -> tuple[Sequence[Firing], int]:
+def due_schedules() -> QuerySet:
+    """Return schedules that are due, or that nobody has planned: those of fixtures and bulk inserts."""
+    due = Q(next_due_at__lte=DbNow()) | Q(next_due_at__isnull=True)
+    return Schedule.objects.using(database()).filter(due, enabled=True).order_by("next_due_at")
+
+
+def _due(among: Q) -> list[Schedule]:
+    return list(due_schedules().filter(among).annotate(now=DbNow())[:BATCH])
+
+
+def _fire_batch(due: Sequence[Schedule]) -> int:
     """Fire a batch in one transaction; when one of them spoils it, each in its own."""
-    alias, looked_at = database(), []
+    firings = [firing(schedule, schedule.now) for schedule in due]
+    failpoints.hit("schedules_computed")
     try:
-        with transaction.atomic(using=alias):
-            looked_at = [firing(schedule, now) for schedule, now in _due(alias, failed)]
-            return looked_at, _carry_out(alias, looked_at)
+        return _carry_out(firings)
     except (OperationalError, InterfaceError):
         raise  # the database is away, not a schedule wrong
     except Exception:
-        if not looked_at:
-            raise
-        return looked_at, sum(_fire_one(alias, one.schedule.pk, failed) for one in looked_at)
+        return sum(_fire_one(schedule.pk) for schedule in due)
 
 
-def _fire_one(alias: str, pk: int, failed: set[int]) -> int:
+def _fire_one(pk: int) -> int:
+    firings = [firing(schedule, schedule.now) for schedule in _due(Q(pk=pk))]
     try:
-        with transaction.atomic(using=alias):
-            looked_at = [firing(schedule, now) for schedule, now in _due(alias, set(), pk=pk)]
-            return _carry_out(alias, looked_at)
+        return _carry_out(firings)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        if not (isinstance(error, IntegrityError) and _skip_moment(alias, pk)):
-            failed.add(pk)
+        if not (isinstance(error, IntegrityError) and all(map(_skip_moments, firings))):
             logger.exception("schedule %s could not make its job; it stays due", pk)
         return 0
 
 
-def due_schedules(failed: Collection[int] = ()) -> models.QuerySet:
-    """Return schedules that are due, or that nobody has planned: those of fixtures and bulk inserts."""
-    due = Q(next_due_at__lte=DbNow()) | Q(next_due_at__isnull=True)
-    return Schedule.objects.filter(due, enabled=True).exclude(pk__in=failed).order_by("next_due_at")
+def _carry_out(firings: Sequence[Firing]) -> int:
+    """Advance those schedules that stand as they were read, record their moments, save their jobs; return how many."""
+    alias = database()
+    with transaction.atomic(using=alias):
+        firings = _still_standing(alias, firings)
+        unfinished = _unfinished(alias, firings)
+        plans = [planned(one, unfinished.get(one.schedule.pk, 0)) for one in firings]
+        _advance(alias, firings, plans)
+        return _make(alias, list(chain.from_iterable(plans)))
 
 
-def _due(alias: str, failed: set[int], **only: int) -> list[tuple[Schedule, datetime]]:
-    """Lock and return due schedules, with the time; rows that another worker has locked are left to it."""
-    schedules = due_schedules(failed).filter(**only)
-    locked = list(schedules.select_for_update(skip_locked=True)[:BATCH])
-    if not locked:
-        return []
-    now = db_now()
-    return [(schedule, now) for schedule in locked]
+def _still_standing(alias: str, firings: Sequence[Firing]) -> list[Firing]:
+    """Lock the schedules, and return the firings of those that nobody has fired or edited meanwhile."""
+    rows = Schedule.objects.using(alias).filter(pk__in=[one.schedule.pk for one in firings])
+    standing = {row.pk: row for row in rows.order_by("pk").select_for_update(skip_locked=True)}
+    return [one for one in firings if _is_same(one.schedule, standing.get(one.schedule.pk))]
 
 
-def firing(schedule: Schedule, now: datetime) -> Firing:
-    """Say what becomes of a due schedule: after a pause it runs once, for the latest moment, and goes on."""
-    try:
-        due_at = _due_moment(schedule, now)
-        next_due_at = schedule.moment_after(max(filter(None, (now, due_at, schedule.last_due_at))))
-    except ValueError as error:
-        return Firing(schedule=schedule, due_at=None, next_due_at=None, note=_invalid(schedule, error))
-    note = "" if next_due_at else _("It ran at its only moment.") if schedule.once_at else _("Its time is over.")
-    return Firing(schedule=schedule, due_at=due_at, next_due_at=next_due_at, note=note)
+def _is_same(read: Schedule, row: Schedule | None) -> bool:
+    columns = [field.attname for field in Schedule._meta.concrete_fields]
+    return row is not None and all(read.__dict__[name] == row.__dict__[name] for name in columns)
 
 
-def _due_moment(schedule: Schedule, now: datetime) -> datetime | None:
-    due = schedule.next_due_at
-    if due is None:
-        return None
-    following = schedule.moment_after(due)
-    if following is not None and following <= now:
-        due = schedule.latest_moment(following, now)
-    return due if schedule.last_due_at is None or due > schedule.last_due_at else None
+def _unfinished(alias: str, firings: Sequence[Firing]) -> dict[int, int]:
+    """Return how many jobs are still going, of each schedule that wants to know."""
+    asking = [one.schedule.pk for one in firings if one.schedule.overlap != Overlap.RUN and one.moments]
+    if not asking:
+        return {}
+    going = Job.objects.using(alias).filter(schedule__in=asking, finished_at__isnull=True)
+    return dict(going.order_by().values_list("schedule").annotate(Count("pk")))
 
 
-def _invalid(schedule: Schedule, error: ValueError) -> str:
-    logger.error("schedule %s (%s) is disabled: %s", schedule.pk, schedule.name, error)
-    return _("Its rule is not valid: %(error)s") % {"error": error}
+def _advance(alias: str, firings: Sequence[Firing], plans: Sequence[Sequence[Planned]]) -> None:
+    """Write what is due next."""
+    changed = []
+    for one, plan in zip(firings, plans, strict=True):
+        schedule, made = one.schedule, sum(each.kind == DUE for each in plan)
+        schedule.next_due_at, schedule.last_due_at = one.next_due_at, one.last_due_at
+        schedule.run_count += made
+        if made:
+            schedule.last_run_at = schedule.now
+        if one.note:
+            schedule.enabled, schedule.note = False, one.note[:200]
+        changed.append(schedule)
+    if changed:
+        advance(alias, changed, ADVANCED)
 
 
-def _carry_out(alias: str, firings: Sequence[Firing]) -> int:
-    """Advance the schedules, record the moments and save the jobs; return how many jobs."""
-    if not firings:
-        return 0
-    due = [one for one in firings if one.due_at is not None]
-    _advance(alias, firings)
-    jobs = [job_of(one.schedule) for one in due]
-    runs = [
-        ScheduleRun(schedule=one.schedule, due_at=one.due_at, job=job.pk) for one, job in zip(due, jobs, strict=True)
-    ]
-    if due:
-        ScheduleRun.objects.using(alias).bulk_create(runs)
+def _make(alias: str, plan: Sequence[Planned]) -> int:
+    """Record the moments and save the jobs; return how many jobs."""
+    jobs, runs = [], []
+    for one in plan:
+        job = _job(one) if one.kind == DUE else None
+        jobs += [job] if job else []
+        runs.append(ScheduleRun(schedule=one.schedule, due_at=one.due_at, kind=one.kind, job=job.pk if job else None))
+    ScheduleRun.objects.using(alias).bulk_create(runs)
+    if jobs:
         enqueue.save(jobs)
     return len(jobs)
 
 
-def _advance(alias: str, firings: Sequence[Firing]) -> None:
-    """Write what is due next, provided that every row still stands as it was read."""
-    unchanged = Q(pk__in=[])
-    for one in firings:
-        unchanged |= Q(pk=one.schedule.pk, next_due_at=one.schedule.next_due_at)
-    changed = (
-        Schedule.objects.using(alias)
-        .filter(unchanged, enabled=True)
-        .update(
-            next_due_at=_by_schedule(firings, "next_due_at", lambda one: one.next_due_at),
-            last_due_at=_by_schedule(firings, "last_due_at", lambda one: one.due_at or one.schedule.last_due_at),
-            last_run_at=_by_schedule(firings, "last_run_at", lambda one: DbNow() if one.due_at else F("last_run_at")),
-            enabled=_by_schedule(firings, "enabled", lambda one: not one.note),
-            note=_by_schedule(firings, "note", lambda one: one.note[:200]),
-        )
-    )
-    if changed != len(firings):
-        raise RuntimeError("schedules changed under the lock of their firing")
+def _job(one: Planned) -> Job:
+    job = job_of(one.schedule, one.due_at, now=one.schedule.now)
+    return hold(job) if one.waits else job
 
 
-def _by_schedule(firings: Sequence[Firing], column: str, value) -> Case:
-    field = Schedule._meta.get_field(column)
-    cases = []
-    for one in firings:
-        then = value(one)
-        if not hasattr(then, "resolve_expression"):
-            then = Value(then, output_field=field)
-        cases.append(When(pk=one.schedule.pk, then=then))
-    return Case(*cases, default=F(column), output_field=field)
-
-
-def _skip_moment(alias: str, pk: int) -> bool:
-    """Plan a schedule anew if it has made the job of its due moment before; say whether it had."""
-    with transaction.atomic(using=alias):
-        for schedule, now in _due(alias, set(), pk=pk):
-            one = firing(schedule, now)
-            if not ScheduleRun.objects.using(alias).filter(schedule=schedule, due_at=one.due_at).exists():
-                return False
-            _advance(alias, [Firing(schedule=schedule, due_at=None, next_due_at=one.next_due_at, note=one.note)])
-            logger.warning("schedule %s (%s) has made its job for %s before", pk, schedule.name, one.due_at)
+def _skip_moments(one: Firing) -> bool:
+    """Plan a schedule anew if its due moments have made their jobs before; say whether they had."""
+    pk = one.schedule.pk
+    with transaction.atomic(using=database()):
+        row = Schedule.objects.select_for_update().filter(pk=pk, enabled=True).first()
+        if row is None:
+            return True  # deleted or disabled meanwhile
+        taken = ScheduleRun.objects.filter(schedule=pk, due_at__in=_moments(one)).order_by("-due_at").first()
+        if taken is None:
+            return False
+        row.now = db_now()
+        last = max(filter(None, (taken.due_at, row.last_due_at)))
+        again = firing(row, row.now)
+        _advance(database(), [Firing(schedule=row, missed=last, next_due_at=again.next_due_at, note=again.note)], [[]])
+        logger.warning("schedule %s (%s) has made its job for %s before", pk, row.name, taken.due_at)
     return True
 
 
-def job_of(schedule: Schedule) -> Job:
-    """Return a new job of the schedule, not saved, even when this process cannot check it.
-
-    After a deploy another worker may know the task and its arguments; the one that takes the job will
-    see, and gives it back or fails it with the cause.
-    """
-    try:
-        return checked_job_of(schedule)
-    except (JobsError, TypeError) as error:
-        logger.warning("schedule %s (%s) makes its job unchecked: %s", schedule.pk, schedule.name, error)
-        return _unchecked_job_of(schedule)
-
-
-def checked_job_of(schedule: Schedule) -> Job:
-    """Return a new job of the schedule, not saved; raise JobsError or TypeError for what is wrong with it."""
-    options = {}
-    if schedule.queue_name:
-        options["queue_name"] = schedule.queue_name
-    if schedule.priority is not None:
-        options["priority"] = schedule.priority
-    task = registry.get(schedule.task_path)
-    job = (task.using(**options) if options else task).prepare(tuple(schedule.args), schedule.kwargs)
-    job.schedule = schedule
-    return job
-
-
-def _unchecked_job_of(schedule: Schedule) -> Job:
-    return Job.new(
-        task_path=schedule.task_path,
-        args=schedule.__dict__["args"],  # as it is stored: it may be what cannot be read
-        kwargs=schedule.__dict__["kwargs"],
-        queue_name=schedule.queue_name or Job._meta.get_field("queue_name").default,
-        priority=schedule.priority or 0,
-        timeout=seconds(jobs_settings.TIMEOUT),
-        max_attempts=jobs_settings.MAX_ATTEMPTS,
-        max_losses=jobs_settings.MAX_LOSSES,
-        schedule_id=schedule.pk,
-    )
-
-
-def run_now(schedule: Schedule, *, by: str = "") -> Job:
-    """Make a job of the schedule at once, besides those that are due; raise JobsError or TypeError."""
-    job = checked_job_of(schedule)
-    job.created_by = by[: Job._meta.get_field("created_by").max_length]
-    with transaction.atomic(using=database()):
-        enqueue.save([job])
-        Schedule.objects.filter(pk=schedule.pk).update(last_run_at=DbNow())
-    return job
+def _moments(one: Firing) -> list[datetime]:
+    return [*one.moments, *filter(None, [one.missed])]

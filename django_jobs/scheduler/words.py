@@ -31,11 +31,11 @@ def sentence(schedule: Schedule) -> str:
 def cron_sentence(expression: str) -> str:
     """Return a cron expression in words, or as it is when there are none for it."""
     lowered = expression.strip().lower()
+    options = Options()  # set one by one: version 1, which django-celery-beat wants, takes no arguments
+    options.use_24hour_time_format = True
+    options.locale_code = _full_locale(get_language() or "en")
     try:
-        return get_description(
-            ALIASES.get(lowered, lowered),
-            Options(use_24hour_time_format=True, locale_code=_full_locale(get_language() or "en")),
-        )
+        return get_description(ALIASES.get(lowered, lowered), options)
     except Exception:  # another library's parser, fed with what people type
         return expression
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from .decorator import job_options, task
 from .definition import Call, Task
+from .schedules import schedule
 
 if TYPE_CHECKING:
     from .context import TaskContext
 
-__all__ = ["Call", "Task", "TaskContext", "job_options", "task"]
+__all__ = ["Call", "Task", "TaskContext", "job_options", "schedule", "task"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.utils.module_loading import autodiscover_modules
@@ -19,7 +20,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_jobs.enqueue")
 
+DECLARED = "_django_jobs_schedules"  # attribute of a function that @schedule met before @task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """A schedule as the code declares it: the columns of its row, but for key, name and task."""
+
+    name: str  # empty: the task's path
+    values: dict[str, Any]
+
+
 _tasks: dict[str, Task] = {}
+_declared: dict[str, tuple[Task, Declaration]] = {}
 _aliases: dict[str, Task] = {}
 _undiscovered: set[str] = set()
 
@@ -39,7 +52,26 @@ def register(task: Task) -> Task:
         _aliases[alias] = task
     if apps.ready:  # a worker, which only sets Django up, would never come to import this module
         _undiscovered.add(path)
+    for declaration in getattr(task.func, DECLARED, ()):
+        declare(task, declaration)
     return task
+
+
+def declare(task: Task, declaration: Declaration) -> None:
+    """Add a schedule of a task; raise InvalidTask when its name is taken, TypeError when its arguments do not fit."""
+    key = declaration.name or task.module_path
+    other = _declared[key][0] if key in _declared else None
+    if other is task:
+        raise InvalidTask(f"{task.name} has two schedules called {key}: give each a name, as in @schedule(name=...).")
+    if other is not None and not _is_same(other, task):
+        raise InvalidTask(f"two schedules are called {key}, of {other.module_path} and of {task.module_path}.")
+    task.bind(declaration.values["args"], declaration.values["kwargs"])
+    _declared[key] = (task, declaration)
+
+
+def declared_schedules() -> dict[str, dict[str, Any]]:
+    """Return the columns of all schedules that the code declares, by key."""
+    return {key: {"task_path": task.module_path, **one.values} for key, (task, one) in sorted(_declared.items())}
 
 
 def discover() -> None:

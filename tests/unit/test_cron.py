@@ -1,6 +1,6 @@
 """Which expressions are refused and why, and when schedules fire, above all where clocks change."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_jobs.cron import ALIASES, check, next_interval, next_time
+from django_jobs.cron import ALIASES, check, clock_changes, has_either_day, is_same, next_interval, next_time, zone
 from django_jobs.exceptions import InvalidCron
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2025: forward on 30 March at 2:00, back on 26 October at 3:00
@@ -253,7 +253,9 @@ CHANGES = {
     "Pacific/Apia": ["2011-12-30"],  # by a day
     "Asia/Kathmandu": ["2025-01-01"],  # none
 }
-cases = st.sampled_from([(ZoneInfo(zone), day) for zone, days in CHANGES.items() for day in days])
+known_changes = st.sampled_from([(ZoneInfo(name), day) for name, days in CHANGES.items() for day in days])
+any_day = st.dates(date(1995, 1, 1), date(2037, 1, 1)).map(date.isoformat)
+cases = known_changes | st.tuples(st.timezones(), any_day)
 offsets = st.integers(-40 * 60, 40 * 60)
 seconds = st.integers(0, 59)
 spreads = st.sets(st.integers(0, 59), min_size=1, max_size=4)
@@ -406,3 +408,47 @@ def test_an_interval_that_is_not_longer_than_zero_is_refused(every):
 def test_an_interval_of_naive_moments_is_refused(anchor, after, name):
     with pytest.raises(ValueError, match=f"{name} must know its time zone"):
         next_interval(HOUR, anchor, after)
+
+
+# What people are told of an expression.
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("0 7 * * mon-fri", "0 7 * * 1,2,3,4,5", True),
+        ("@daily", "0 0 * * *", True),
+        ("*/1 * * * *", "* * * * *", True),
+        ("0 7 * * *", "0 8 * * *", False),
+    ],
+)
+def test_expressions_that_mean_the_same_are_the_same(one, other, same):
+    assert is_same(one, other) is same
+
+
+@pytest.mark.parametrize(
+    ("expression", "either"), [("0 0 13 * fri", True), ("0 0 13 * *", False), ("0 0 */1 * fri", False)]
+)
+def test_two_day_fields_are_noticed(expression, either):
+    assert has_either_day(expression) is either
+
+
+@pytest.mark.parametrize(
+    ("expression", "walls"),
+    [("30 2 * * *", ["02:30", "02:30"]), ("0 7 * * *", [None, None]), ("*/20 * * * *", ["02:00", "02:00"])],
+)
+def test_clock_changes_are_told_with_the_time_that_they_touch(expression, walls):
+    year = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 12)]
+
+    changes = list(clock_changes(expression, *year, BERLIN))
+
+    assert [one.at.isoformat()[:16] for one in changes] == ["2025-03-30T01:00", "2025-10-26T01:00"]
+    assert [one.is_forward for one in changes] == [True, False]
+    assert [one.wall and f"{one.wall:%H:%M}" for one in changes] == walls
+
+
+def test_a_zone_that_is_not_known_is_refused_with_the_nearest():
+    assert zone("Europe/Riga") == ZoneInfo("Europe/Riga")
+
+    with pytest.raises(ValueError, match="Did you mean"):
+        zone("Europe/Belrin")

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from django_jobs.management import worker_command
+from django_jobs.management import schedule_verbs, worker_command
 from django_jobs.management.verbs import VERBS
 
 
@@ -31,6 +31,8 @@ class Command(BaseCommand):
                 sub.add_argument("queues", nargs="+", metavar="queue", help="Names of queues.")
             if name == "explain":
                 sub.add_argument("id", type=UUID, help="Id of a job.")
+            if name == "schedules":
+                schedule_verbs.add_arguments(sub)
             if name == "pause":
                 sub.add_argument("--reason", default="", help="Shown in the admin.")
 
