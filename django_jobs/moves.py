@@ -354,7 +354,7 @@ def promote(limit: int = CHUNK) -> list[Moved]:
 
 def start_waiting(jobs: models.QuerySet) -> list[Moved]:
     """Queue those scheduled jobs that waited for another one, which has ended."""
-    return _move(states.PROMOTE, jobs, claim=F("claim") + 1, reason="")
+    return _move(states.PROMOTE, jobs, claim=F("claim") + 1)
 
 
 def expire(limit: int = CHUNK) -> list[Moved]:

@@ -362,6 +362,8 @@ def _said(job: Job) -> str:
         return job.reason or job.last_error
     if job.state in (states.SUCCEEDED, states.RUNNING):
         return ""
+    if job.state == states.SCHEDULED and job.run_after is None:
+        return gettext("waits for the run before it to end")
     return job.last_error or job.reason
 
 

@@ -103,7 +103,9 @@ def running_reasons(job: Job) -> list[str]:
 
 
 def waiting_reasons(job: Job, now: datetime) -> list[str]:
-    left = (job.run_after - now).total_seconds() if job.run_after else 0.0
+    if job.run_after is None:
+        return ["it waits for the run before it, of the same schedule, to end"]
+    left = (job.run_after - now).total_seconds()
     when = f"in {duration(left)}" if left > 0 else "now; a worker queues it within a second"
     found = [f"it is due at {job.run_after:%Y-%m-%d %H:%M:%S %Z}, {when}"]
     if job.state == states.RETRYING:

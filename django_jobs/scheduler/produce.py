@@ -17,7 +17,6 @@ from ..tasks import registry
 
 logger = logging.getLogger("django_jobs.scheduler")
 
-WAITS = "waits for the run before"
 _TICK = timedelta.resolution
 
 
@@ -50,7 +49,7 @@ def checked_job_of(schedule: Schedule, run_after: datetime | None = None) -> Job
 
 def hold(job: Job) -> Job:
     """Let a new job wait until the one before has ended; see ``follow``."""
-    job.state, job.run_after, job.expires_at, job.reason = states.SCHEDULED, None, None, WAITS
+    job.state, job.run_after, job.expires_at = states.SCHEDULED, None, None
     return job
 
 
