@@ -69,6 +69,14 @@ def has_either_day(expression: str) -> bool:
     return "*" not in spelled(expression).split()[2::2]
 
 
+def minutes_of_each_hour(expression: str) -> list[int]:
+    """Return the minutes at which it fires in every hour of every day; none if it leaves an hour out."""
+    minutes, *others = spelled(expression).split()
+    if others != ["*"] * len(others):
+        return []
+    return list(range(60)) if minutes == "*" else [int(minute) for minute in minutes.split(",")]
+
+
 def zone(name: str) -> ZoneInfo:
     """Return the time zone of that name; raise ValueError, with the nearest known name, if there is none."""
     try:

@@ -15,6 +15,8 @@ from django.test.utils import CaptureQueriesContext
 
 from django_jobs import states
 from django_jobs.models import Job, Schedule, ScheduleRun, db_now
+from django_jobs.scheduler.day import day_ahead
+from django_jobs.scheduler.preview import following
 from tests.app import admin_tasks, form_tasks
 from tests.test_admin import SCHEDULES, as_user, errors, text, without_redis  # noqa: F401  fixtures
 from tests.test_schedules import saved
@@ -545,6 +547,20 @@ def test_the_next_day_counts_what_runs_every_second(admin_client):
     Schedule.objects.filter(name="broken").update(cron="nonsense")
 
     assert "often ×3600" in text(admin_client.get(f"{SCHEDULES}day/"))
+
+
+@pytest.mark.parametrize("zone", ["", "Asia/Kathmandu"])  # whole hours from UTC, and not
+def test_the_next_day_counts_what_runs_in_every_hour(zone):
+    one = saved(cron="*/20 * * * *", timezone=zone)
+    now = db_now()
+
+    day = day_ahead(now)
+
+    expected = [
+        moment for moment in following(one, one.next_due_at, now, 100) if moment < day.hours[0].start + 24 * HOUR
+    ]
+    assert [hour.count for hour in day.hours[1:]] == [3] * 23
+    assert sum(hour.count for hour in day.hours) == len(expected)
 
 
 def test_no_page_of_schedules_has_inline_scripts_or_styles(admin_client):

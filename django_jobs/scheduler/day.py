@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 
+from .. import cron
 from ..models import Schedule
-from .preview import following
+from .preview import MINUTE, moments_from
 
 HOUR = timedelta(hours=1)
 HOURS = 24
-MOST_RUNS = 24 * 60  # of one schedule by cron: one each minute
-MOST_STEPS = 20_000  # runs computed for one page, a second or so; schedules at an interval are only counted
+MOST_STEPS = 20_000  # runs computed for one page, a second or two
 
 
 @dataclass(kw_only=True)
@@ -53,29 +54,50 @@ def day_ahead(now: datetime) -> Day:
             day.left_out = len(due) - place
             break
         day.schedules[schedule.pk] = schedule
-        for moment, count in _runs(schedule, now, end):
-            hours[max(0, (moment - start) // HOUR)].add(schedule, moment, count)
-            steps += 1
+        counted = _counted(schedule, now, end)
+        for moment, number in counted or _computed(schedule, now, end):
+            hours[max(0, (moment - start) // HOUR)].add(schedule, moment, number)
+            steps += counted is None
     return day
 
 
-def _runs(schedule: Schedule, now: datetime, end: datetime) -> Iterator[tuple[datetime, int]]:
-    """Yield moments, each with the number of runs that it stands for."""
-    if schedule.every and schedule.every < HOUR and schedule.max_runs is None:
-        yield from _of_interval(schedule, end)
-        return
-    for moment in following(schedule, schedule.next_due_at, now, MOST_RUNS):
-        if moment >= end:
-            return
+def _counted(schedule: Schedule, now: datetime, end: datetime) -> Iterator[tuple[datetime, int]] | None:
+    """Yield moments, each with the number of runs it stands for; None for a rule that cannot be counted so."""
+    if schedule.max_runs is not None:
+        return None
+    first, end = schedule.next_due_at, min(filter(None, (end, schedule.ends_at)))
+    if schedule.every and schedule.every < HOUR:
+        return _of_interval(first if first >= now else schedule.moment_after(now) or end, schedule.every, end)
+    minutes = _minutes_of_each_hour(schedule)
+    return _of_each_hour(max(first, now), minutes, end) if minutes else None
+
+
+def _computed(schedule: Schedule, now: datetime, end: datetime) -> Iterator[tuple[datetime, int]]:
+    for moment in takewhile(lambda one: one < end, moments_from(schedule, schedule.next_due_at, now)):
         yield moment, 1
 
 
-def _of_interval(schedule: Schedule, end: datetime) -> Iterator[tuple[datetime, int]]:
-    """Count by hours: at every second a day has 86,400 runs."""
-    moment = schedule.next_due_at
-    end = min(filter(None, (end, schedule.ends_at)))
-    while moment < end:
-        following_hour = min(end, moment.replace(minute=0, second=0, microsecond=0) + HOUR)
-        count = -((moment - following_hour) // schedule.every)  # rounded up
-        yield moment, count
-        moment += count * schedule.every
+def _minutes_of_each_hour(schedule: Schedule) -> list[int]:
+    """Return the minutes of a rule that fires alike in every hour, in a zone that is whole hours from UTC."""
+    try:
+        minutes = cron.minutes_of_each_hour(schedule.cron) if schedule.cron else []
+        return minutes if minutes and not schedule.next_due_at.astimezone(schedule.zone).utcoffset() % HOUR else []
+    except ValueError:
+        return []
+
+
+def _of_each_hour(first: datetime, minutes: list[int], end: datetime) -> Iterator[tuple[datetime, int]]:
+    hour = first.replace(minute=0, second=0, microsecond=0)
+    while hour < end:
+        moments = [moment for minute in minutes if first <= (moment := hour + minute * MINUTE) < end]
+        if moments:
+            yield moments[0], len(moments)
+        hour += HOUR
+
+
+def _of_interval(first: datetime, every: timedelta, end: datetime) -> Iterator[tuple[datetime, int]]:
+    while first < end:
+        following_hour = min(end, first.replace(minute=0, second=0, microsecond=0) + HOUR)
+        number = -((first - following_hour) // every)  # rounded up
+        yield first, number
+        first += number * every

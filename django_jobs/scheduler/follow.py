@@ -13,7 +13,7 @@ MOST = 1000  # schedules of one look
 def waiting_jobs() -> QuerySet:
     """Return the jobs that wait for the run before: the only ones that are scheduled for no time."""
     waiting = Job.objects.filter(state=states.SCHEDULED, run_after__isnull=True, schedule__isnull=False)
-    return waiting.order_by("schedule", "pk")
+    return waiting.order_by("run_after")  # by the index of what is scheduled
 
 
 def follow() -> int:
@@ -21,7 +21,7 @@ def follow() -> int:
     alias = database()
     going = Job.objects.using(alias).filter(schedule=OuterRef("schedule"), finished_at__isnull=True)
     going = going.exclude(state=states.SCHEDULED, run_after__isnull=True)
-    free = waiting_jobs().using(alias).filter(~Exists(going))
+    free = waiting_jobs().using(alias).filter(~Exists(going)).order_by("schedule", "pk")
     first: dict[int, object] = {}
     for job, schedule in free.values_list("pk", "schedule")[: MOST * 10]:
         first.setdefault(schedule, job)

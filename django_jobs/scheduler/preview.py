@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import count, islice
 
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.timezone import localtime
@@ -27,16 +28,20 @@ def coming(schedule: Schedule, now: datetime, number: int) -> list[datetime]:
 
 def following(schedule: Schedule, first: datetime | None, now: datetime, number: int) -> list[datetime]:
     """Return ``first`` and the moments after it, as many as the schedule still makes."""
-    if schedule.max_runs is not None:
-        number = min(number, schedule.max_runs - schedule.run_count)
-    moments: list[datetime] = []
-    try:
-        while first is not None and len(moments) < number:
-            moments.append(first)
+    return list(islice(moments_from(schedule, first, now), number))
+
+
+def moments_from(schedule: Schedule, first: datetime | None, now: datetime) -> Iterator[datetime]:
+    """Yield ``first`` and the moments after it, to the last one of the schedule."""
+    left = count() if schedule.max_runs is None else range(schedule.max_runs - schedule.run_count)
+    for _ in left:
+        if first is None:
+            return
+        yield first
+        try:
             first = schedule.moment_after(max(first, now))
-    except ValueError:
-        pass
-    return moments
+        except ValueError:  # it is not valid any more
+            return
 
 
 def in_zone(schedule: Schedule, moment: datetime) -> str:

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_jobs.cron import ALIASES, check, clock_changes, has_either_day, is_same, next_interval, next_time, zone
+from django_jobs.cron import (
+    ALIASES,
+    check,
+    clock_changes,
+    has_either_day,
+    is_same,
+    minutes_of_each_hour,
+    next_interval,
+    next_time,
+    zone,
+)
 from django_jobs.exceptions import InvalidCron
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2025: forward on 30 March at 2:00, back on 26 October at 3:00
@@ -431,6 +441,14 @@ def test_expressions_that_mean_the_same_are_the_same(one, other, same):
 )
 def test_two_day_fields_are_noticed(expression, either):
     assert has_either_day(expression) is either
+
+
+@pytest.mark.parametrize(
+    ("expression", "minutes"),
+    [("*/20 * * * *", [0, 20, 40]), ("* 0-23 * * *", list(range(60))), ("0 7 * * *", []), ("0 * * * mon", [])],
+)
+def test_rules_of_every_hour_tell_their_minutes(expression, minutes):
+    assert minutes_of_each_hour(expression) == minutes
 
 
 @pytest.mark.parametrize(
