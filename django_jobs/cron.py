@@ -71,8 +71,8 @@ def has_either_day(expression: str) -> bool:
 
 def minutes_of_each_hour(expression: str) -> list[int]:
     """Return the minutes at which it fires in every hour of every day; none if it leaves an hour out."""
-    minutes, *others = spelled(expression).split()
-    if others != ["*"] * len(others):
+    minutes, _hours, *days = spelled(expression).split()
+    if not follows_elapsed_time(expression) or days != ["*"] * len(days):
         return []
     return list(range(60)) if minutes == "*" else [int(minute) for minute in minutes.split(",")]
 

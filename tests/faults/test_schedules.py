@@ -21,7 +21,9 @@ from django.db.models import F, Max
 
 from django_jobs import states
 from django_jobs.models import Job, Schedule, ScheduleRun, db_now
+from django_jobs.scheduler.sync import REMOVED
 from tests.app import tasks
+from tests.app.models import Effect
 from tests.services import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.postgresql]
@@ -171,6 +173,20 @@ def test_machines_whose_clocks_are_hours_apart_agree(worker):
     assert not early.exists()
     late = ScheduleRun.objects.annotate(late=F("created_at") - F("due_at")).aggregate(Max("late"))["late__max"]
     print(f" [late by at most {late.total_seconds():.2f} s]", end="")
+
+
+def test_a_schedule_of_the_code_is_made_by_workers_that_have_it_and_switched_off_by_those_that_have_not(worker):
+    first = worker(*ONE_PROCESS, DJANGO_JOBS_TEST_MODULES="tasks scheduled_tasks")
+    wait_for(Effect.objects.filter(key="by schedule").exists, 60, "the scheduled task to run")
+    one = Schedule.objects.get(key="tests.app.scheduled_tasks.scheduled_effect")
+    assert one.overrides == []
+    first.stop()
+
+    worker(*ONE_PROCESS)  # whose code has it no longer
+
+    wait_for(lambda: not Schedule.objects.get(pk=one.pk).enabled, 60, "the schedule to be switched off")
+    one.refresh_from_db()
+    assert (one.is_removed, one.note) == (True, REMOVED)
 
 
 def test_an_edit_takes_effect_without_a_restart(worker):
