@@ -94,6 +94,16 @@ def test_what_cannot_be_right_is_refused_where_it_is_written(options, reason):
     assert reason in str(refusal.value)
 
 
+def test_a_plain_task_of_the_framework_may_have_one():
+    class Plain:
+        name, module_path, func = "plain", "a.plain", top("plain")
+
+    one = Plain()
+
+    assert schedule(every=5)(one) is one
+    assert registry.declared_schedules()["a.plain"]["task_path"] == "a.plain"
+
+
 def test_arguments_are_bound_to_the_function():
     with pytest.raises(TypeError, match="unexpected argument 'cuontry'"):
         schedule(every=5, kwargs={"cuontry": "LV"})(task(top("bound")))
@@ -221,6 +231,17 @@ def test_a_name_that_is_taken_is_left_to_its_owner():
         ("nightly", None),
         ("nightly (from the code)", "nightly"),
     }
+
+
+def test_one_that_is_not_valid_keeps_no_other_from_its_row(caplog):
+    declare(cron="0 7 * * *", name="good")
+    values = registry._declared["good"][1].values | {"cron": "nonsense"}
+    registry._declared["bad"] = (registry._declared["good"][0], registry.Declaration(name="bad", values=values))
+
+    sync()
+
+    assert Schedule.objects.get().key == "good"
+    assert "bad" in caplog.text
 
 
 def test_schedules_of_people_are_not_touched():

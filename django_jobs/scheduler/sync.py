@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,15 +42,23 @@ def sync(*, dry_run: bool = False) -> Synced:
     if dry_run:
         return done
     for key in done.created:
-        _create(key, declared[key])
+        _try(_create, key, declared[key])
     for key in done.changed:
-        _change(key, declared[key])
+        _try(_change, key, declared[key])
     for key in done.removed:
-        _remove(key)
+        _try(_remove, key)
     for verb, keys in vars(done).items():
         if keys:
             logger.info("schedules of the code, %s: %s", verb, ", ".join(keys))
     return done
+
+
+def _try(act: Callable[..., None], key: str, *values: dict[str, Any]) -> None:
+    """Act on one schedule; one whose rule is not valid keeps no other from its row."""
+    try:
+        act(key, *values)
+    except ValueError as error:
+        logger.error("the schedule %s of the code cannot be kept: %s", key, error)
 
 
 def restore(schedule: Schedule) -> None:

@@ -61,11 +61,12 @@ def declare(task: Task, declaration: Declaration) -> None:
     """Add a schedule of a task; raise InvalidTask when its name is taken, TypeError when its arguments do not fit."""
     key = declaration.name or task.module_path
     other = _declared[key][0] if key in _declared else None
-    if other is task:
+    if other is task and _declared[key][1] is not declaration:
         raise InvalidTask(f"{task.name} has two schedules called {key}: give each a name, as in @schedule(name=...).")
     if other is not None and not _is_same(other, task):
         raise InvalidTask(f"two schedules are called {key}, of {other.module_path} and of {task.module_path}.")
-    task.bind(declaration.values["args"], declaration.values["kwargs"])
+    if hasattr(task, "bind"):  # a plain task of the framework, which the backend makes ours later, has none
+        task.bind(declaration.values["args"], declaration.values["kwargs"])
     _declared[key] = (task, declaration)
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
+from django.apps import apps
 from django.utils import translation
 
 from ..conf import seconds
 from ..exceptions import InvalidTask
-from ..models import Schedule
 from . import registry
 from .registry import Declaration
 
-MAX_KEY = Schedule._meta.get_field("key").max_length
+MAX_KEY = 255
 
 
 def schedule(
@@ -31,8 +31,8 @@ def schedule(
     ends_at: datetime | None = None,
     jitter: timedelta | float | None = None,
     max_runs: int | None = None,
-    overlap: str = Schedule.Overlap.RUN,
-    after_downtime: str = Schedule.AfterDowntime.ONCE,
+    overlap: Literal["run", "skip", "queue"] = "run",
+    after_downtime: Literal["once", "skip", "all"] = "once",
     catch_up: int = 10,
 ) -> Callable[[Any], Any]:
     """Run the task by a schedule; above or below ``@task``. Durations are seconds or a timedelta.
@@ -53,8 +53,8 @@ def schedule(
         "ends_at": ends_at,
         "jitter": _duration(jitter),
         "max_runs": max_runs,
-        "overlap": str(overlap),
-        "after_downtime": str(after_downtime),
+        "overlap": overlap,
+        "after_downtime": after_downtime,
         "catch_up": catch_up,
     }
 
@@ -76,10 +76,14 @@ def _duration(value: timedelta | float | None) -> timedelta | None:
 
 def _check(task: str, declaration: Declaration) -> None:
     """Raise InvalidTask for the first thing that is wrong, in the words of the admin's form."""
+    if len(declaration.name) > MAX_KEY:
+        raise InvalidTask(f"@schedule of {task}: the name has more than {MAX_KEY} characters.")
+    if not apps.apps_ready:  # no model can be loaded yet; the worker that makes the row will say so
+        return
+    from ..models import Schedule  # here: tasks are declared before the models can be loaded
+
     with translation.override(None):  # a catalogue may not be loaded before all apps are
         mistakes = Schedule(name=declaration.name or task, task_path=task, **declaration.values).mistakes()
         for column, problems in mistakes.items():
             reason = " ".join(str(getattr(problem, "message", problem)) for problem in problems)
             raise InvalidTask(f"@schedule of {task}: {column}: {reason}")
-    if len(declaration.name) > MAX_KEY:
-        raise InvalidTask(f"@schedule of {task}: the name has more than {MAX_KEY} characters.")
