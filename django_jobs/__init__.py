@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .codec import RESULT
     from .enqueue import cancel, retry
     from .exceptions import (
         Discard,
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 # Nothing is imported before it is asked for: settings may import us while they are being made.
 _HOMES = {
+    "RESULT": "codec",
     "cancel": "enqueue",
     "retry": "enqueue",
     "Discard": "exceptions",
@@ -41,6 +43,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "RESULT",
     "Discard",
     "InvalidTask",
     "JobCancelled",

@@ -15,8 +15,10 @@ class DjangoJobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  here: registers itself; needs the app registry
+        from . import checks, following, waiting  # noqa: F401  here: checks register themselves; need the app registry
+        from .models import above  # here: needs the app registry
         from .tasks import registry  # here: needs the app registry
 
+        above.follow, above.wait, above.wait_async = following.follow, waiting.wait, waiting.wait_async
         registry.discover()
         list(our_backends())  # loads them: a worker must find what came by using(backend=...)

@@ -47,6 +47,11 @@ def dumps(value: Any) -> str:
         raise NotEncodable("is nested too deeply for the rest of Python's stack.", value=value) from None
 
 
+def escaped(text: str) -> str:
+    """Return text that every database takes: escaped where it is not plain Unicode."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
 def loads(text: str) -> Any:
     """Return the value that ``dumps`` wrote as ``text``, or raise ``NotDecodable``."""
     decode = _decode_tagged if _QUOTED_TYPE_KEY in text else _decode_plain
@@ -200,6 +205,16 @@ def _read_decimal(text: str) -> Decimal:
     return value
 
 
+class _Result:
+    """Stands in the arguments of a job for what the job before it returns."""
+
+    def __repr__(self) -> str:
+        return "RESULT"
+
+
+RESULT: Any = _Result()  # Any, so that type checkers take it for whatever the function wants
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Tag:
     """A type that JSON lacks, and how it is written as text and read."""
@@ -217,6 +232,7 @@ _TAGS = (
     _Tag(name="time", kind=time, write=_write_clock, read=time.fromisoformat),
     _Tag(name="timedelta", kind=timedelta, write=duration_iso_string, read=_read_timedelta),
     _Tag(name="uuid", kind=UUID, write=UUID.__str__, read=UUID),
+    _Tag(name="result", kind=_Result, write=lambda value: "", read=lambda text: RESULT),
 )
 
 _AS_IS = frozenset({str, bool, NoneType})

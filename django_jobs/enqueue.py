@@ -30,12 +30,12 @@ _known_queues: set[tuple[str, str]] = set()
 _warned: set[str] = set()
 
 
-def save(jobs: Sequence[Job]) -> None:
+def save(jobs: Sequence[Job], *, middleware: bool = True) -> None:
     """Insert new jobs on the jobs' database, to be pushed when its transaction commits."""
     connection = connections[database()]
     warn_of_other_transaction(connection)
     ensure_queues(connection, {job.queue_name for job in jobs})
-    if jobs_settings.MIDDLEWARE:
+    if middleware and jobs_settings.MIDDLEWARE:
         insert_wrapped(connection.alias, jobs)
     else:
         insert(connection.alias, jobs)
@@ -155,8 +155,11 @@ def warn_of_other_transaction(ours: BaseDatabaseWrapper) -> None:
 
 
 def retry(jobs: models.QuerySet | Job | UUID | str | Iterable[UUID]) -> int:
-    """Queue finished jobs again, their history kept; return how many there were."""
-    moved = moves.requeue(_queryset(jobs))
+    """Queue finished jobs again, their history kept; return how many there were.
+
+    Jobs that were cancelled because the one that they follow did not succeed come back with that one's success.
+    """
+    moved = moves.requeue(_queryset(jobs).exclude(reason=moves.ABANDONED))
     dispatch(moved)
     return len(moved)
 

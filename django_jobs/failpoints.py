@@ -29,6 +29,7 @@ NAMES = (
     "atomic_after_commit",
     "after_body",  # marked as finished, nothing is recorded
     "before_record",
+    "before_follow",  # outcomes are written, and not yet committed, nor is what follows
     "after_record",  # outcomes are committed
     "schedules_computed",  # what is due is decided on, nothing is written
     "chore_fire",
@@ -37,6 +38,7 @@ NAMES = (
     "chore_rescue",
     "chore_reconcile",
     "chore_expire",
+    "chore_settle",
     "chore_prune",
     "chore_tidy",
 )

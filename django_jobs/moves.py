@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, connections, models, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, Concat, Replace, Right
 
-from . import states
+from . import codec, states
 from .conf import jobs_settings
 from .models import Attempt, DbNow, EncodedText, Job, Queue, Traceback, database
+from .models.job import LOG_LENGTH
 from .sql import statements
 from .sql.outcome import Row
 
@@ -25,7 +27,10 @@ logger = logging.getLogger("django_jobs.worker")
 NO_STATE = ""  # see by_key
 ANY_LOSSES = 2**31 - 1
 CHUNK = 1000  # rows locked by one statement
-LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "claimed_at")
+LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "claimed_at", "followed")
+ABANDONED = "the job that it follows did not succeed"
+ORPHANED = "the job that it follows is gone"
+RESULT = codec.dumps(codec.RESULT)
 
 
 class Held(NamedTuple):
@@ -64,10 +69,12 @@ class Outcome:
     finished: float
     return_value: str | None = None  # encoded
     progress: str | None = None  # encoded
+    log: str | None = None  # lines since the last write
     reason: str = ""
     last_error: str = ""
     delay: float | None = None  # seconds until the next attempt
     failure: Failure | None = None
+    callback: Any = None  # the task to be enqueued with the outcome; see ``following``
     keep: float | None = None  # seconds; None: for ever; 0: delete with the outcome
 
 
@@ -173,12 +180,13 @@ def record(outcomes: Sequence[Outcome]) -> set[UUID]:
     """Write outcomes, with their attempts, in one transaction; return the ids of those still ours."""
     alias, now = database(), time.monotonic()
     rows = [_row(outcome, now) for outcome in outcomes]
-    if not any(outcome.failure or outcome.keep == 0 for outcome in outcomes):
+    if not any(outcome.failure or outcome.log or outcome.keep == 0 for outcome in outcomes):
         return statements(alias).record(alias, rows)
     with transaction.atomic(using=alias):
         recorded = statements(alias).record(alias, rows)
         kept = [outcome for outcome in outcomes if outcome.job.id in recorded]
         _add_attempts(alias, kept, now)
+        _write_logs(alias, kept)
         _cancel_asked_for([outcome.job.id for outcome in kept if outcome.transition is states.RETRY])
         _delete_unkept(alias, kept)
     return recorded
@@ -199,6 +207,7 @@ def _row(outcome: Outcome, now: float) -> Row:
         started_ago=now - outcome.started,
         finished_ago=now - outcome.finished if final else None,
         keep=outcome.keep,
+        followed=outcome.job.followed,
     )
 
 
@@ -225,7 +234,9 @@ def _add_attempts(alias: str, outcomes: Iterable[Outcome], now: float) -> None:
 
 
 def _delete_unkept(alias: str, outcomes: Iterable[Outcome]) -> None:
-    final = [one.job.id for one in outcomes if one.keep == 0 and one.transition.target in states.FINAL]
+    """Delete what is not to be kept; a job that others follow is left to the pruning, for they are settled first."""
+    unkept = [one for one in outcomes if one.keep == 0 and not one.job.followed]
+    final = [one.job.id for one in unkept if one.transition.target in states.FINAL]
     if final:
         Attempt.objects.using(alias).filter(job__in=final).delete()
         Job.objects.using(alias).filter(pk__in=final)._raw_delete(alias)
@@ -245,18 +256,32 @@ def cancel_requested(held: Iterable[Held]) -> list[Held]:
     return [one for row in jobs.values_list("pk", "claim") if (one := Held(*row)) in held] if held else []
 
 
-def note_progress(held: Iterable[tuple[Held, str]]) -> None:
-    """Write how far running bodies say they have come."""
-    for one, progress in held:
-        _update_unlocked(one, progress=EncodedText(progress))
+def note_told(one: Held, progress: str | None, log: str | None) -> bool:
+    """Write how far a running body says it has come, and what it has logged since; None: nothing new."""
+    changes: dict[str, Any] = {} if progress is None else {"progress": EncodedText(progress)}
+    return _update_unlocked(one, **changes | _log_column(log))
 
 
-def _update_unlocked(one: Held, **changes: Any) -> None:
+def _log_column(log: str | None) -> dict[str, Any]:
+    if log is None:
+        return {}
+    text = models.TextField()
+    before = Coalesce("log", Value(""), output_field=text)
+    return {"log": Right(Concat(before, Value(log), output_field=text), LOG_LENGTH)}
+
+
+def _write_logs(alias: str, outcomes: Iterable[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.log is not None:
+            Job.objects.using(alias).filter(pk=outcome.job.id).update(**_log_column(outcome.log))
+
+
+def _update_unlocked(one: Held, **changes: Any) -> bool:
     """Write what is nice to know of a running job; a row that somebody has locked is not waited for."""
     with transaction.atomic(using=database()):
         job = Job.objects.filter(pk=one.id, claim=one.claim, state__in=by_key(states.RUNNING))
-        if job.select_for_update(skip_locked=True).values_list("pk").first():
-            job.update(**changes)
+        unlocked = job.select_for_update(skip_locked=True).values_list("pk").first()
+        return bool(unlocked) and bool(job.update(**changes))
 
 
 def held_by(worker: UUID, slot: int) -> list[Held]:
@@ -270,17 +295,28 @@ def held_by_slot(worker: UUID) -> list[tuple[Held, int]]:
     return [(Held(id, claim), slot) for id, claim, slot in rows]
 
 
-def lock_held(one: Held) -> bool:
-    """Lock a job's row, waiting for whoever has it locked, and say whether the claim is still the one given."""
-    job = Job.objects.filter(pk=one.id, claim=one.claim, state__in=states.HELD).select_for_update()
-    return bool(job.values_list("pk", flat=True)[:1])
+def lock_held(job: Job) -> bool:
+    """Lock a job's row, waiting for whoever has it locked, and say whether its claim is still ours.
+
+    ``followed`` is brought up to date.
+    """
+    rows = Job.objects.filter(pk=job.pk, claim=job.claim, state__in=states.HELD).select_for_update()
+    found = list(rows.values_list("followed", flat=True))
+    job.followed = any(found)
+    return bool(found)
 
 
-def still_held(held: Iterable[Held]) -> set[UUID]:
-    """Return the ids whose claim is still the one given: their rows were only locked by somebody."""
-    claims = {one.id: one.claim for one in held}
-    rows = Job.objects.filter(pk__in=claims, state__in=states.HELD).values_list("pk", "claim")
-    return {id for id, claim in rows if claims[id] == claim}
+def still_held(jobs: Iterable[Job]) -> set[UUID]:
+    """Return the ids of those jobs whose claim is still ours: their rows were locked, or followed meanwhile.
+
+    ``followed`` is brought up to date.
+    """
+    known = {job.pk: job for job in jobs}
+    rows = Job.objects.filter(pk__in=known, state__in=states.HELD).values_list("pk", "claim", "followed")
+    ours = {id: followed for id, claim, followed in rows if known[id].claim == claim}
+    for id, followed in ours.items():
+        known[id].followed = followed
+    return set(ours)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -328,21 +364,25 @@ def postpone(held: Iterable[Held], *, seconds: float, reason: str) -> list[Moved
     )
 
 
-def lose(held: Iterable[Held], *, cause: str) -> list[Moved]:
+def lose(
+    held: Iterable[Held], *, cause: str, buried: Callable[[list[Moved]], None] = lambda moved: None
+) -> list[Moved]:
     """Give jobs back whose worker died in their body; those that lost too many workers fail.
 
-    Returns the ones that are to run again.
+    Returns the ones that are to run again. ``buried`` is called with the others.
     """
     held = list(held)
     changes = {"losses": F("losses") + 1, "last_error": cause[:500], "worker": None, "slot": None}
     again = Q(losses__lt=F("max_losses"))
-    _move_held(
-        states.BURY,
-        held,
-        _lost(cause),
-        where=~again,
-        **changes | final_columns(states.FAILED),
-        reason="worker died",
+    buried(
+        _move_held(
+            states.BURY,
+            held,
+            _lost(cause),
+            where=~again,
+            **changes | final_columns(states.FAILED),
+            reason="worker died",
+        )
     )
     return _move_held(states.LOSE, held, _lost(cause), where=again, **changes)
 
@@ -372,11 +412,12 @@ def request_cancel(jobs: models.QuerySet) -> int:
     return jobs.filter(state=states.RUNNING, cancel_requested_at__isnull=True).update(cancel_requested_at=DbNow())
 
 
-def requeue(jobs: models.QuerySet) -> list[Moved]:
+def requeue(jobs: models.QuerySet, **changes: Any) -> list[Moved]:
     """Queue finished jobs again, their history kept and their failures forgiven."""
     return _move(
         states.REQUEUE,
         jobs,
+        **changes,
         claim=F("claim") + 1,  # an outcome sent twice must not end it again
         reason="",
         last_error="",
@@ -394,6 +435,55 @@ def requeue(jobs: models.QuerySet) -> list[Moved]:
         worker=None,
         slot=None,
     )
+
+
+def note_followed(id: UUID) -> bool:
+    """Say on a job that others wait for its end; return whether there is such a job."""
+    return bool(Job.objects.filter(pk=id).update(followed=True))
+
+
+def waiting_followers() -> models.QuerySet:
+    """Return the jobs that wait for the end of another, not for a time."""
+    return Job.objects.filter(state=states.SCHEDULED, run_after__isnull=True, parent__isnull=False)
+
+
+def settle_followers(ids: Iterable[UUID]) -> list[Moved]:
+    """Queue those who follow a job that has succeeded, cancel those who follow one that cannot; return the queued ones.
+
+    A follower that was cancelled for that reason is queued as well: a person has retried the job before it.
+    """
+    gone, queued = set(ids), []
+    if not gone:
+        return queued
+    with transaction.atomic(using=database()):
+        for id, state, value in Job.objects.filter(pk__in=gone).values_list("pk", "state", "return_value"):
+            gone.discard(id)
+            match state:
+                case states.SUCCEEDED:
+                    queued += _queue_followers(id, value)
+                case states.FAILED | states.CANCELLED:
+                    _abandon_followers([id])
+        _abandon_followers(list(gone), ORPHANED)
+    return queued
+
+
+def _queue_followers(id: UUID, value: EncodedText | None) -> list[Moved]:
+    result = Value("null" if value is None else str(value), models.TextField())
+    place = Value(RESULT, models.TextField())
+    arguments = {name: Replace(F(name), place, result, output_field=models.TextField()) for name in ("args", "kwargs")}
+    abandoned = Job.objects.filter(parent=id, state=states.CANCELLED, reason=ABANDONED)
+    return [
+        *_move(states.PROMOTE, waiting_followers().filter(parent=id), claim=F("claim") + 1, **arguments),
+        *requeue(abandoned, **arguments),
+    ]
+
+
+def _abandon_followers(ids: Sequence[UUID], reason: str = ABANDONED) -> None:
+    """Cancel those who follow the jobs, those who follow them, and so on."""
+    while ids:
+        followers = waiting_followers().filter(parent__in=ids)
+        cancelled = final_columns(states.CANCELLED)
+        ids, reason = [one.id for one in _move_rows(states.CANCEL, followers, reason=reason, **cancelled)], ABANDONED
 
 
 def final_columns(state: str) -> dict[str, Any]:
@@ -445,6 +535,21 @@ def _move(
 
     Rows that somebody else has locked are left out: they are moving already, or will be looked at again.
     """
+    with transaction.atomic(using=database()):
+        moved = _move_rows(transition, jobs, attempts, limit=limit, **changes)
+        if transition.target in (states.FAILED, states.CANCELLED):
+            _abandon_followers([job.pk for job in moved if job.followed])
+    return [Moved(job.pk, job.queue_name, job.priority) for job in moved]
+
+
+def _move_rows(
+    transition: states.Transition,
+    jobs: models.QuerySet,
+    attempts: Callable[[Job], Attempt] | None = None,
+    *,
+    limit: int | None = None,
+    **changes: Any,
+) -> list[Job]:
     alias = database()
     sources = by_key(*transition.sources) if transition.fenced else transition.sources
     movable = jobs.using(alias).filter(state__in=sources).select_for_update(skip_locked=True)
@@ -456,7 +561,7 @@ def _move(
         by_keys.filter(state__in=by_key(*transition.sources)).update(state=transition.target, **changes)
         if attempts:
             Attempt.objects.using(alias).bulk_create(map(attempts, locked), ignore_conflicts=True)
-    return [Moved(job.pk, job.queue_name, job.priority) for job in locked]
+    return locked
 
 
 def by_key(*sources: str) -> tuple[str, ...]:

@@ -874,3 +874,15 @@ def test_everything_happens_on_the_database_of_the_jobs(admin_client, settings):
     assert Queue.objects.using("other").get(name="a").paused_at
     assert not Schedule.objects.using("other").exists()
     assert not any(model.objects.using("default").exists() for model in (Job, Schedule))
+
+
+def test_a_job_shows_its_log_and_who_follows_it(as_user):
+    first = job("succeeded", followed=True, log=f"2026-01-01 00:00:00 {HOSTILE}\n")
+    second = job("queued", parent=first.pk)
+    client = as_user("view_job")
+
+    page = client.get(f"{JOBS}{first.pk}/change/").content.decode()
+
+    assert "2026-01-01 00:00:00 &lt;script&gt;" in page and HOSTILE not in page
+    assert f'<a href="{JOBS}{second.pk}/change/">charge_card</a> queued' in page
+    assert f"{JOBS}{first.pk}/change/" in client.get(f"{JOBS}{second.pk}/change/").content.decode()

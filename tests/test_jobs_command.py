@@ -188,6 +188,12 @@ def test_explain_tells_until_when_a_job_waits_and_what_is_unknown(redis_clean):
     assert "the task shop.tasks.of_tomorrow is not known here" in told
 
 
+def test_explain_names_the_job_that_a_follower_waits_for(redis_clean):
+    first = tasks.add.enqueue(1, 1)
+
+    assert reasons(first.then(tasks.add.s(1, 1))) == f"it follows add {first.pk}, which is queued"
+
+
 def test_explain_of_a_job_that_nobody_has_is_refused():
     with pytest.raises(CommandError, match="no job has the id"):
         jobs("explain", str(uuid4()))

@@ -382,7 +382,7 @@ def test_an_outcome_whose_row_is_locked_is_still_ours_to_record():
     with locked(ours):
         assert record(states.SUCCEED, ours, gone) == set()
 
-    assert moves.still_held(held(ours, gone)) == {ours.pk}
+    assert moves.still_held([ours, gone]) == {ours.pk}
     assert record(states.SUCCEED, ours, gone) == {ours.pk}
 
 
@@ -800,12 +800,12 @@ def test_what_a_running_body_says_is_written_for_the_holder_of_the_claim():
     stale = Held(lost.pk, CLAIM)
 
     moves.note_started([(*held(job), 60.0), (stale, 60.0)])
-    moves.note_progress([(*held(job), '{"done":1}'), (stale, '{"done":1}')])
+    written = [moves.note_told(one, '{"done":1}', "a line\n") for one in (*held(job), stale)]
 
     now = stored(job)
     assert before - 60 * SECOND <= now.started_at <= db_now() - 60 * SECOND
-    assert now.progress == {"done": 1}
-    assert (stored(lost).started_at, stored(lost).progress) == (None, None)
+    assert (now.progress, now.log, written) == ({"done": 1}, "a line\n", [True, False])
+    assert (stored(lost).started_at, stored(lost).progress, stored(lost).log) == (None, None, None)
 
 
 # What the database itself refuses
@@ -901,9 +901,9 @@ def test_no_statement_on_the_way_of_a_job_scans_the_table(sql):
         moves.held_by_slot(WORKER)
         moves.held_by(WORKER, 1)
         moves.note_started([(one, 1.0) for one in held(*jobs[:2])])
-        moves.note_progress([(one, "{}") for one in held(*jobs[:2])])
+        assert all([moves.note_told(one, "{}", "a line\n") for one in held(*jobs[:2])])
         moves.cancel_requested(held(*jobs))
-        moves.still_held(held(*jobs))
+        moves.still_held(jobs)
         record(states.SUCCEED, *jobs[:50], return_value="1")
         record(states.RETRY, *jobs[50:60], failure=failure(fingerprint="f", traceback="x"))
         record(states.SUCCEED, *jobs[60:70], keep=0)

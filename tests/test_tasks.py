@@ -418,7 +418,7 @@ def test_jobs_do_not_share_their_metadata():
 def test_s_keeps_arguments_for_enqueue_many():
     charge = charge_card()
 
-    assert charge.s(1, amount=2) == Call(args=(1,), kwargs={"amount": 2}, func=charge.func)
+    assert charge.s(1, amount=2) == Call(args=(1,), kwargs={"amount": 2}, task=charge)
 
 
 def test_arguments_made_for_another_task_are_refused():

@@ -17,12 +17,12 @@ from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import enqueue, states
+from .. import enqueue, moves, states
 from ..exceptions import NotDecodable
 from ..models import (
     Attempt,
@@ -46,7 +46,7 @@ from .counts import CAP, CappedPaginator, capped_counts, in_words
 
 TITLE_LENGTH = 300  # characters
 SHORT = 4_000  # characters of encoded arguments; longer ones are not read for a list
-BIG = ("args", "kwargs", "return_value", "metadata", "context", "progress")
+BIG = ("args", "kwargs", "return_value", "metadata", "context", "progress", "log")
 CHUNK = 1000  # jobs moved by one statement
 LISTED = 100  # rows named before a deletion
 
@@ -237,7 +237,7 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
             "state": self.state_word(job),
             "said": _said(job),
             "cancel_requested": words.moment(job.cancel_requested_at, now) if _is_stopping(job) else None,
-            "retry_url": self.page("retry", job.pk) if may_act and job.is_finished else None,
+            "retry_url": self.page("retry", job.pk) if may_act and _can_be_retried(job) else None,
             "cancel_url": self.page("cancel", job.pk) if may_act and _can_be_cancelled(job) else None,
             "delete_url": self.page("delete", job.pk) if self.has_delete_permission(request, job) else None,
             "history_url": self.page("history", job.pk),
@@ -259,6 +259,9 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
         if schedule:
             address = reverse(f"{self.admin_site.name}:django_jobs_schedule_change", args=[schedule.pk])
             yield format_html('{} <a href="{}">{}</a>', _("by the schedule"), address, schedule.name)
+        if job.parent:
+            address = self.page("change", job.parent)
+            yield format_html('{} <a href="{}">{}</a>', _("after the job"), address, job.parent)
         if job.copied_from:
             address = self.page("change", job.copied_from)
             yield format_html('{} <a href="{}">{}</a>', _("a copy of"), address, job.copied_from)
@@ -270,6 +273,9 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
         yield _("Time limit"), f"{job.timeout:g} s" if job.timeout else _("none")
         if job.expires_at:
             yield _("Expires"), words.exact(job.expires_at)
+        if job.followed:
+            followers = Job.objects.filter(parent=job.pk).only("task_path", "state").order_by("pk")[:LISTED]
+            yield _("Followed by"), format_html_join(", ", '<a href="{}">{}</a> {}', map(self._follower, followers))
         if job.losses:
             yield _("Workers lost"), f"{job.losses} ({_('at most')} {job.max_losses})"
         if job.worker:
@@ -279,6 +285,9 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
         if job.backend:
             yield _("Backend"), job.backend
         yield _("Id"), job.pk
+
+    def _follower(self, job: Job) -> tuple[str, str, Any]:
+        return self.page("change", job.pk), job.name, job.get_state_display()
 
     # Acts
 
@@ -387,6 +396,10 @@ def _is_stopping(job: Job) -> bool:
 
 def _can_be_cancelled(job: Job) -> bool:
     return not job.is_finished and not _is_stopping(job)
+
+
+def _can_be_retried(job: Job) -> bool:
+    return job.is_finished and job.reason != moves.ABANDONED
 
 
 def _not_known(task_path: str) -> SafeString:

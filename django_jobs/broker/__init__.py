@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import cached_property
 
 from django.conf import settings
 from redis.exceptions import ConnectionError as Disconnected
@@ -15,7 +16,7 @@ from ..exceptions import EmbeddedServerError
 from .breaker import Breaker
 from .broker import Broker, Count, EpochChanged, Waiting
 from .cluster import ClusterConnectionFactory
-from .connection import PRODUCER, WORKER, address, connect
+from .connection import PRODUCER, WAITER, WORKER, address, connect
 from .waiter import Waiter
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Waiter",
     "Waiting",
     "address_of_jobs",
+    "for_waiting",
     "for_worker",
     "is_used",
     "try_push",
@@ -59,6 +61,11 @@ def for_worker() -> Broker:
     return Broker(connect(jobs_settings.CACHE, WORKER), jobs_settings.PREFIX)
 
 
+def for_waiting() -> Broker:
+    """Return this process's broker for those who wait for the ends of jobs."""
+    return _producer().for_waiting
+
+
 def try_push(waiting: list[Waiting], *, first: bool = False) -> bool:
     """Push ids without ever raising or keeping the caller for long; say whether Redis has them.
 
@@ -77,6 +84,10 @@ class _Producer:
         self._breaker = Breaker(
             f'{address(alias)} (CACHES["{alias}"])', "The job is stored and will start when Redis is back."
         )
+
+    @cached_property
+    def for_waiting(self) -> Broker:
+        return Broker(connect(self._alias, WAITER), self._prefix)
 
     def try_push(self, waiting: list[Waiting], first: bool) -> bool:
         if self._breaker.is_open:

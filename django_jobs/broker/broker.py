@@ -19,6 +19,8 @@ from .waiter import Waiter
 
 PROTOCOL = 1  # a new format gets a new number, and is filled from the rows
 PUSH_CHUNK = 1000  # ids in one call of the script, so that Redis answers others in between
+AWAITED = "!"  # a line after the ids that were taken: somebody waits for the end of a job
+AWAITED_SECONDS = 30  # that a word about waiting is remembered
 WAIT_SECONDS = 1.0  # what a lost wake-up costs at most
 RANKS = -100, 100  # the lowest and the highest that there may be
 
@@ -59,6 +61,8 @@ class Broker:
         scripts = {path.stem: Script(client, path.read_text()) for path in _SCRIPTS.glob("*.lua")}
         self._push, self._take = scripts["push"], scripts["take"]
         self._give_back, self._count, self._drop = scripts["give_back"], scripts["count"], scripts["drop"]
+        self._tell = scripts["tell"]
+        self.is_awaited = False  # at the last take: somebody waits for the end of a job
 
     def key(self, *parts: str) -> str:
         return ":".join((self.prefix, *parts))
@@ -87,7 +91,9 @@ class Broker:
         ids = self._run(self._take, [taker, epoch, count, *queues], queues, taker)
         if ids is None:
             raise EpochChanged
-        return ids.decode(errors="backslashreplace").split("\n") if ids else []
+        lines = ids.decode(errors="backslashreplace").split("\n") if ids else []
+        self.is_awaited = bool(lines) and lines[-1] == AWAITED
+        return lines[:-1] if self.is_awaited else lines
 
     def give_back(self, taker: str) -> int:
         """Put what a taker holds back to the heads of its lanes; return how many ids."""
@@ -147,6 +153,17 @@ class Broker:
     def forget_epoch(self) -> None:
         """Let nobody take anything until there is an epoch again."""
         self.client.unlink(self.key("epoch"))
+
+    def await_end(self, id: str) -> None:
+        """Say that somebody waits for the end of a job; forgotten after a while, so say it again."""
+        with self.client.pipeline() as pipeline:
+            pipeline.set(self.key("awaited", id), "1", ex=AWAITED_SECONDS)
+            pipeline.set(self.key("awaited"), "1", ex=AWAITED_SECONDS)
+            pipeline.execute()
+
+    def tell_ended(self, ids: list[str]) -> None:
+        """Leave a token for whoever waits for the end of one of these jobs."""
+        self._tell(keys=[self.prefix], args=ids)
 
     def waiter(self) -> Waiter:
         return Waiter(self.client, WAIT_SECONDS)

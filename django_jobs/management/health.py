@@ -104,7 +104,10 @@ def running_reasons(job: Job) -> list[str]:
 
 def waiting_reasons(job: Job, now: datetime) -> list[str]:
     if job.run_after is None:
-        return ["it waits for the run before it, of the same schedule, to end"]
+        if job.schedule_id:
+            return ["it waits for the run before it, of the same schedule, to end"]
+        before = Job.objects.filter(pk=job.parent).first()
+        return [f"it follows {before}, which is {before.state}" if before else "the job that it follows is gone"]
     left = (job.run_after - now).total_seconds()
     when = f"in {duration(left)}" if left > 0 else "now; a worker queues it within a second"
     found = [f"it is due at {job.run_after:%Y-%m-%d %H:%M:%S %Z}, {when}"]

@@ -1,7 +1,8 @@
 """The truth: jobs, their attempts, schedules, queues and workers as rows. No Redis here."""
 
+from . import above
 from .database import database, db_now
-from .fields import DbNow, EncodedField, EncodedText
+from .fields import DbNow, EncodedField, EncodedText, frozen_clock
 from .job import Attempt, Job, Traceback
 from .schedule import Schedule, ScheduleRun
 from .worker import Meta, Queue, Worker
@@ -18,6 +19,8 @@ __all__ = [
     "ScheduleRun",
     "Traceback",
     "Worker",
+    "above",
     "database",
     "db_now",
+    "frozen_clock",
 ]

@@ -17,8 +17,10 @@ def database() -> str:
 
 def db_now() -> datetime:
     """Return the time by the database's clock."""
-    from .fields import DbNow  # here: fields know nothing of the database that this module names
+    from .fields import DbNow, frozen_at  # here: fields know nothing of the database that this module names
 
+    if (moment := frozen_at()) is not None:
+        return moment
     connection = connections[database()]
     expression = DbNow()
     compiler = models.sql.Query(None).get_compiler(connection=connection)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
+from django.utils.timezone import is_naive
 
 from .. import codec
 from ..codec import EncodedText
@@ -52,6 +57,26 @@ class EncodedField(models.TextField):
         return codec.dumps(self.value_from_object(instance))
 
 
+_frozen: ContextVar[datetime | None] = ContextVar("django_jobs_frozen", default=None)
+
+
+@contextmanager
+def frozen_clock(moment: datetime) -> Iterator[None]:
+    """Let the database's clock stand still at a moment, for what this context asks of it; for tests."""
+    if is_naive(moment):
+        raise ValueError(f"{moment!r} has no time zone; pass an aware datetime.")
+    token = _frozen.set(moment)
+    try:
+        yield
+    finally:
+        _frozen.reset(token)
+
+
+def frozen_at() -> datetime | None:
+    """Return the moment at which the clock stands still; None: it goes on."""
+    return _frozen.get()
+
+
 class DbNow(models.Func):
     """The database's clock at the start of the statement: one clock for all machines."""
 
@@ -60,6 +85,11 @@ class DbNow(models.Func):
 
     def __init__(self) -> None:
         super().__init__(output_field=models.DateTimeField())
+
+    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        if (moment := frozen_at()) is not None:
+            return compiler.compile(models.Value(moment, output_field=self.output_field))
+        return super().as_sql(compiler, connection, **context)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return self.as_sql(compiler, connection, template="STATEMENT_TIMESTAMP()", **context)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.db import connections, models
+from asgiref.sync import sync_to_async
+from django.db import models
 from django.db.models import Q
 from django.db.models.base import ModelState
 from django.utils.translation import gettext_lazy as _
@@ -16,8 +15,12 @@ from django.utils.translation import pgettext_lazy
 
 from .. import codec, states
 from ..ids import job_id
+from . import above
 from .database import Manager, database
 from .fields import DbNow, EncodedField, EncodedText, PartialIndex
+
+if TYPE_CHECKING:
+    from ..tasks import Call
 
 STATE_LABELS = [
     (states.SCHEDULED, pgettext_lazy("job state", "scheduled")),
@@ -29,6 +32,7 @@ STATE_LABELS = [
     (states.CANCELLED, pgettext_lazy("job state", "cancelled")),
 ]
 LAST_ERROR_LENGTH = 500
+LOG_LENGTH = 20_000  # characters
 
 
 class Job(models.Model):
@@ -67,6 +71,7 @@ class Job(models.Model):
     cancel_requested_at = models.DateTimeField(null=True)
     last_error = models.CharField(max_length=LAST_ERROR_LENGTH, default="", blank=True)
     progress = EncodedField(null=True)
+    log = models.TextField(null=True)  # the tail of what the bodies logged; see ``Job.log_lines``
 
     backend = models.CharField(max_length=64, default="", blank=True)  # alias in TASKS; empty for ours
     schedule = models.ForeignKey(
@@ -77,7 +82,8 @@ class Job(models.Model):
         db_index=False,
         related_name="jobs",
     )
-    parent = models.UUIDField(null=True)
+    parent = models.UUIDField(null=True)  # the job that it follows
+    followed = models.BooleanField(default=False, db_default=False)  # others wait for its end
     copied_from = models.UUIDField(null=True)
     created_by = models.CharField(max_length=150, default="", blank=True)
     prune_at = models.DateTimeField(null=True)
@@ -106,6 +112,7 @@ class Job(models.Model):
             PartialIndex(
                 fields=["schedule", "finished_at"], name="dj_job_of_schedule", where=Q(schedule__isnull=False)
             ),
+            PartialIndex(fields=["parent"], name="dj_job_parent", where=Q(parent__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(
@@ -171,6 +178,12 @@ class Job(models.Model):
         return ids
 
     @property
+    def log_lines(self) -> list[str]:
+        """What the bodies of all attempts logged last, oldest first; a line that is not whole any more is left out."""
+        lines = (self.log or "").splitlines()
+        return lines[1:] if len(self.log or "") >= LOG_LENGTH else lines
+
+    @property
     def duration(self) -> timedelta | None:
         """How long the last attempt ran, or None before its end."""
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
@@ -197,36 +210,24 @@ class Job(models.Model):
         Raises TimeoutError after ``timeout`` seconds, and RuntimeError inside the transaction that
         enqueued the job, since no worker can see it there.
         """
-        for pause in self._pauses(timeout):
-            self.refresh()
-            if self.is_finished:
-                return self
-            time.sleep(pause)
-        raise TimeoutError(f"job {self.id} ({self.name}) is still {self.state} after {timeout:g} s")
+        return above.wait(self, timeout)
 
     async def wait_async(self, timeout: float | None = None) -> Job:
         """Do as ``wait``, without blocking the event loop."""
-        for pause in self._pauses(timeout):
-            await self.arefresh()
-            if self.is_finished:
-                return self
-            await asyncio.sleep(pause)
-        raise TimeoutError(f"job {self.id} ({self.name}) is still {self.state} after {timeout:g} s")
+        return await above.wait_async(self, timeout)
 
-    def _pauses(self, timeout: float | None):
-        """Yield growing pauses, 5 to 500 ms, until the time is over."""
-        blocks = connections[database()].atomic_blocks
-        if blocks and blocks[0] is self._enqueued_in:
-            raise RuntimeError(
-                f"wait() inside the transaction that enqueued job {self.id}: it starts after the commit. "
-                "Leave the atomic() block first."
-            )
-        end = None if timeout is None else time.monotonic() + timeout
-        pause = 0.005
-        while end is None or time.monotonic() < end:
-            yield pause if end is None else max(0.0, min(pause, end - time.monotonic()))
-            pause = min(pause * 1.3, 0.5)
-        yield 0.0  # a last look, so that timeout=0 means: look once
+    def then(self, call: Call) -> Job:
+        """Save a job that starts when this one has succeeded, made by ``task.s(...)``; return it.
+
+        ``RESULT`` among the arguments stands for what this job returns. If this job ends in another way the new
+        one is cancelled, and queued all the same when somebody retries this one with success. Raises
+        Job.DoesNotExist when this job is deleted.
+        """
+        return above.follow(self, call)
+
+    async def athen(self, call: Call) -> Job:
+        """Do as ``then``, on the connection and in the transaction of Django's async ORM."""
+        return await sync_to_async(self.then)(call)
 
 
 @cache

@@ -14,6 +14,7 @@ from .promote import promote
 from .prune import prune, tidy
 from .reconcile import Reconcile
 from .rescue import Rescue, silent
+from .settle import settle
 from .sync import sync
 
 __all__ = ["Chore", "Duties", "chores", "duties"]
@@ -28,6 +29,7 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
         Chore(name="rescue", every=1.0, run=Rescue(), rows=silent, needs_steady=True),
         Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=3.0),
         Chore(name="expire", every=0.5, run=expire, rows=moves.late),
+        Chore(name="settle", every=30.0, run=settle),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),
         Chore(name="tidy", every=600.0, run=tidy, needs_scheduler=True),
     ]

@@ -11,7 +11,7 @@ MOST = 1000  # schedules of one look
 
 
 def waiting_jobs() -> QuerySet:
-    """Return the jobs that wait for the run before: the only ones that are scheduled for no time."""
+    """Return the jobs that wait for the run before: of a schedule's, the only ones that are scheduled for no time."""
     waiting = Job.objects.filter(state=states.SCHEDULED, run_after__isnull=True, schedule__isnull=False)
     return waiting.order_by("run_after")  # by the index of what is scheduled
 

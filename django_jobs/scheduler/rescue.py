@@ -10,7 +10,7 @@ from functools import partial
 from django.db import models
 from django.db.models import Exists, ExpressionWrapper, OuterRef, Q
 
-from .. import enqueue, moves, states
+from .. import enqueue, following, moves, states
 from ..conf import BEAT_SECONDS, LEASE_SECONDS
 from ..models import DbNow, Job, Worker
 from ..moves import Held
@@ -54,7 +54,7 @@ class Rescue:
             # What they took from Redis is put back by that, too.
             Worker.objects.filter(pk__in={worker for *_, worker in orphans}, lost_at=None).update(lost_at=DbNow())
             held = [Held(id, claim) for id, claim, _ in orphans]
-            lose = partial(moves.lose, cause="its worker is gone: no heartbeat")
+            lose = partial(following.lose, cause="its worker is gone: no heartbeat")
             enqueue.dispatch(moves.piecewise(lose, held))
         return len(orphans)
 

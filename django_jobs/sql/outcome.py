@@ -21,3 +21,4 @@ class Row(NamedTuple):
     started_ago: float | None  # seconds
     finished_ago: float | None  # seconds; None: not a final state
     keep: float | None  # seconds until it is pruned; None: for ever
+    followed: bool  # what the worker knows of; one that others follow since is not recorded: they are settled with it

@@ -67,6 +67,8 @@ def record(alias: str, rows: Sequence[Row]) -> set[UUID]:
 
 def _record_one(alias: str, row: Row) -> bool:
     held = Job.objects.using(alias).filter(pk=row.id, claim=row.claim, state__in=states.HELD)
+    if not row.followed:
+        held = held.filter(followed=False)
     changes = {
         "state": row.state,
         "reason": row.reason,

@@ -79,6 +79,8 @@ CLAIMED = (
     "cancel_requested_at",
     "backend",
     "schedule_id",
+    "parent",
+    "followed",
     "created_by",
 )
 
@@ -105,12 +107,12 @@ RECORD = """
 WITH rows AS (
     SELECT * FROM UNNEST(
         %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[],
-        %s::float8[], %s::float8[], %s::float8[], %s::float8[]
+        %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bool[]
     ) AS r(id, claim, state, reason, last_error, return_value, progress, failures,
-           delay, started_ago, finished_ago, keep)
+           delay, started_ago, finished_ago, keep, followed)
 ), picked AS (
     SELECT j.id FROM {job} AS j JOIN rows ON j.id = rows.id
-    WHERE j.claim = rows.claim AND j.state IN ('running', 'queued')
+    WHERE j.claim = rows.claim AND j.state IN ('running', 'queued') AND (rows.followed OR NOT j.followed)
     FOR NO KEY UPDATE OF j SKIP LOCKED
 )
 UPDATE {job} AS j

@@ -23,6 +23,7 @@ from .options import UNSET, Unset, check_call_options, check_options, check_queu
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
+    from ..models import Job
     from .context import TaskContext
     from .typed import CallOptions, JobOf
 
@@ -31,6 +32,7 @@ R = TypeVar("R")  # what it returns, or what awaiting it gives
 
 EMPTY = EncodedText("{}")
 MAX_SHAPES = 100  # of calls of one task, that are remembered
+CALLBACKS = ("on_success", "on_failure", "on_retry")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Call(Generic[P]):
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    func: Callable[..., Any] | None = None  # of the task that made it
+    task: Task | None = field(default=None, repr=False)  # that made it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,10 @@ class Task(BaseTask, Generic[P, R]):
     sensitive: Any = field(default=(), hash=False)
     aliases: Any = field(default=(), hash=False)
     admin: bool | str = False
+    capture_logs: bool | str = False  # True: from INFO on; or the name of a level
+    on_success: Any = None  # a task, enqueued with the job's id when it has succeeded
+    on_failure: Any = None  # ... failed for good
+    on_retry: Any = None  # ... failed, and is to be tried again
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +84,9 @@ class Task(BaseTask, Generic[P, R]):
         if self.takes_context:
             self.signature  # noqa: B018  raises when there is no place for the context
 
+        for option in CALLBACKS:
+            if callback := getattr(self, option):
+                check_callback(self.name, option, callback)
         if self.atomic and self.is_async:
             raise InvalidTask(f"{self.name}: atomic is for ordinary functions; Django has no async transactions.")
 
@@ -94,8 +103,8 @@ class Task(BaseTask, Generic[P, R]):
         return replace(self, **options)
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[P]:
-        """Return arguments for ``enqueue_many``."""
-        return Call(args=args, kwargs=kwargs, func=self.func)
+        """Return arguments for ``enqueue_many`` and ``job.then``."""
+        return Call(args=args, kwargs=kwargs, task=self)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobOf[R]:
         """Save a job in the current transaction, to be sent at its commit; return it.
@@ -125,8 +134,8 @@ class Task(BaseTask, Generic[P, R]):
         """Do as ``enqueue_many``, on the connection and in the transaction of Django's async ORM."""
         return await sync_to_async(self.enqueue_many)(calls)
 
-    def prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> JobOf[R]:
-        """Return a new job, checked but not saved."""
+    def prepare(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, after: Job | None = None) -> JobOf[R]:
+        """Return a new job, checked but not saved; ``after``: it waits until that one has succeeded."""
         registry.warn_if_undiscovered(self)
         self._check_queue()
         self.check(args, kwargs)
@@ -139,7 +148,8 @@ class Task(BaseTask, Generic[P, R]):
             metadata=EncodedText(codec.dumps(self.metadata)) if self.metadata else EMPTY,
             queue_name=self.queue_name,
             priority=self.priority,
-            state=states.QUEUED if run_after is None else states.SCHEDULED,
+            state=states.QUEUED if run_after is None and after is None else states.SCHEDULED,
+            parent=after and after.pk,
             run_after=run_after,  # a timedelta is counted from the insert, by the database's clock
             expires_at=self._expires_at(run_after),
             timeout=seconds(setting("TIMEOUT", self.timeout)),
@@ -218,10 +228,10 @@ class Task(BaseTask, Generic[P, R]):
 
     def _call(self, call: Any) -> Call:
         match call:
-            case Call() if call.func in (None, self.func):
+            case Call() if call.task is None or call.task.func is self.func:
                 return call
             case Call():
-                raise TypeError(f"{self.name}.enqueue_many() was given arguments made by {call.func.__name__}.s(...).")
+                raise TypeError(f"{self.name}.enqueue_many() was given arguments made by {call.task.name}.s(...).")
             case Mapping():
                 return Call(kwargs=call)
         raise TypeError(
@@ -286,6 +296,18 @@ def queue() -> ModuleType:
 def setting(name: str, option: Any) -> Any:
     """Return the option, or the setting of that name when it was not given."""
     return getattr(jobs_settings, name) if option is UNSET else option
+
+
+def check_callback(name: str, option: str, callback: Task) -> None:
+    """Raise InvalidTask for a callback that could not be enqueued with nothing but an id."""
+    if not isinstance(callback, Task):
+        raise InvalidTask(f"{name}: {option} is a task of another library; it must be one of django_jobs.")
+    try:
+        callback.signature.bind("id")
+    except TypeError:
+        raise InvalidTask(
+            f"{name}: {option} is called with the job's id, but {callback.name} takes {callback.takes}."
+        ) from None
 
 
 def check_function(func: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from django.utils.timezone import is_naive
 from .. import codec
 from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask, NotEncodable
+from .base import BaseTask
 
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 MAX_COUNT = 2**31 - 1  # what the column holds
@@ -109,6 +111,13 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a list of former paths such as 'shop.tasks.old_name'",
     ),
     "admin": (lambda value: isinstance(value, bool | str), "True, False, or the name of a permission"),
+    "capture_logs": (
+        lambda value: isinstance(value, bool) or (isinstance(value, str) and value in logging.getLevelNamesMapping()),
+        "True, False, or the name of a level such as 'WARNING'",
+    ),
+    "on_success": (lambda value: value is None or isinstance(value, BaseTask), "a task that stands above this one"),
+    "on_failure": (lambda value: value is None or isinstance(value, BaseTask), "a task that stands above this one"),
+    "on_retry": (lambda value: value is None or isinstance(value, BaseTask), "a task that stands above this one"),
     "atomic": (lambda value: isinstance(value, bool), "True or False"),
     "takes_context": (lambda value: isinstance(value, bool), "True or False"),
     "backend": (lambda value: isinstance(value, str), "the name of an alias in TASKS"),

@@ -77,6 +77,10 @@ class JobOptions(TypedDict, total=False):
     backoff: Backoff
     retry_on: Exceptions
     give_up_on: Exceptions
+    capture_logs: bool | str
+    on_success: Task[..., Any] | None
+    on_failure: Task[..., Any] | None
+    on_retry: Task[..., Any] | None
     timeout: Duration | None
     expires: Duration | None
     keep: Duration | None

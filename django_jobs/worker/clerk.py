@@ -23,7 +23,7 @@ from uuid import UUID
 from django.db import Error as DatabaseAway
 from django.db import connections, transaction
 
-from .. import __version__, broker, enqueue, moves, states
+from .. import __version__, broker, enqueue, following, moves, states
 from ..broker import AWAY, Broker
 from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
 from ..exceptions import TaskNotFound
@@ -245,7 +245,7 @@ class Clerk:
             self._record_for(entry, succeeded_before_death, death.child)
         again = []
         with transaction.atomic(using=database()):
-            again += moves.piecewise(partial(moves.lose, cause=death.cause), _held(suspects))
+            again += moves.piecewise(partial(following.lose, cause=death.cause), _held(suspects))
             again += moves.piecewise(partial(moves.release, started=True, cause=death.cause), _held(others))
             # Not those whose rows were locked just now: their bodies ran, and their turn comes when the lock is gone.
             known = {*_held(ran), *_held(overdue), *_held(well)}
@@ -311,7 +311,7 @@ class Clerk:
         except TaskNotFound:
             task = None
         outcome = outcome_of(job, task, entry.started)
-        if moves.record([outcome]):
+        if following.record([outcome]):
             self._outcomes[child].append(outcome)
             self._reporter.finished([(job, outcome)])
 

@@ -153,7 +153,7 @@ class Engine:
         if self._must_check or (self._is_wary() and time.monotonic() >= self._check_at + CHECK_SECONDS):
             self._give_back_unknown()
         self._give_back_unstarted()
-        self._note_progress()
+        self._note_told()
         if not self._fetch():
             self._wait()
 
@@ -177,6 +177,7 @@ class Engine:
         failpoints.hit("before_record")
         done = self._recorder.flush()
         failpoints.hit("after_record")
+        self._source.ended([work.job.id for work, _ in done if work.outcome.transition.target in states.FINAL])
         for work, counted in done:
             self._let_go(work)
             if counted:
@@ -267,16 +268,24 @@ class Engine:
             elif self._area.is_cancelled(work.index):
                 work.interrupt(JobCancelled)
 
-    def _note_progress(self) -> None:
+    def _note_told(self) -> None:
         if time.monotonic() < self._progress_at + PROGRESS_SECONDS:
             return
         self._progress_at = time.monotonic()
-        told = [
-            (Held(work.job.id, work.job.claim), progress)
-            for work in self._held.values()
-            if work.started and not work.outcome and (progress := work.context.take_progress())
-        ]
-        moves.note_progress(told)
+        for work in self._held.values():
+            if work.started and not work.outcome:
+                self._note_told_by(work)
+
+    def _note_told_by(self, work: Work) -> None:
+        progress, log = work.context.take_progress(), work.context.take_log()
+        if progress is None and log is None:
+            return
+        written = False
+        try:
+            written = moves.note_told(Held(work.job.id, work.job.claim), progress, log)
+        finally:
+            if log and not written:
+                work.context.put_back(log)
 
     def _count(self, transition: states.Transition) -> None:
         names = {states.SUCCEED: "succeeded", states.FAIL: "failed", states.RETRY: "retried"}

@@ -14,10 +14,11 @@ from django.db import transaction
 
 from .. import codec, failpoints, signals, states
 from ..conf import jobs_settings, seconds
-from ..exceptions import Discard, Interrupted, JobCancelled, NotEncodable, TaskTimeout
+from ..exceptions import Discard, Interrupted, InvalidTask, JobCancelled, NotEncodable, TaskTimeout
+from ..following import callback_of, record
 from ..middleware import wrapped
 from ..models import Job, database
-from ..moves import Held, Outcome, lock_held, record
+from ..moves import RESULT, Outcome, lock_held
 from ..retries import pause_before_retry
 from ..tasks import Task, TaskContext
 from ..tasks.definition import setting
@@ -25,6 +26,7 @@ from ..tasks.options import UNSET
 from . import hygiene
 from .failures import class_path, describe, one_line, storable
 from .interrupts import Interrupter
+from .logs import captured
 from .slots import NEVER, Area
 
 REASON_LENGTH = 200
@@ -119,12 +121,14 @@ def end(work: Work, outcome: Outcome) -> None:
     is_plain = outcome.transition is states.SUCCEED and not (outcome.return_value or outcome.progress or outcome.reason)
     work.area.finish(work.index, succeeded=is_plain)
     failpoints.hit("after_body")
+    if outcome.transition is states.RETRY:
+        signals.job_retried.send_robust(Job, job=work.job, outcome=outcome)
     signals.job_finished.send_robust(Job, job=work.job, outcome=outcome)
 
 
 def attempt(work: Work) -> Outcome:
     """Run the body inside its middleware, with its outcome in the same transaction if it is atomic."""
-    with wrapped("execute", work.context):
+    with captured(work.task, work.context), wrapped("execute", work.context):
         if not work.task.atomic:
             return succeeded(work, call(work))
         return attempt_atomic(work)
@@ -134,7 +138,7 @@ def attempt_atomic(work: Work) -> Outcome:
     """Run the body and record its outcome in one transaction: both happen, or neither."""
     with transaction.atomic(using=database()):
         outcome = succeeded(work, call(work))
-        is_ours = lock_held(Held(work.job.id, work.job.claim)) and record([outcome])
+        is_ours = lock_held(work.job) and record([outcome])
         if not is_ours:
             transaction.set_rollback(True, using=database())  # somebody else has the job now
         failpoints.hit("atomic_before_commit")
@@ -155,8 +159,16 @@ def call(work: Work) -> Any:
 
 
 def arguments(work: Work) -> tuple[list[Any], dict[str, Any]]:
+    if work.job.parent is not None:
+        check_result(work.job)
     args = [work.context, *work.job.args] if work.task.takes_context else work.job.args
     return args, work.job.kwargs
+
+
+def check_result(job: Job) -> None:
+    """Raise InvalidTask when a follower was queued by hand, before there was the result that it asks for."""
+    if RESULT in codec.dumps([job.args, job.kwargs]):
+        raise InvalidTask(f"RESULT is what job {job.parent} returns, and that has not succeeded: retry that one.")
 
 
 _current: contextvars.ContextVar[Work] = contextvars.ContextVar("django_jobs_work")
@@ -182,11 +194,15 @@ async def attempt_async(work: Work) -> Outcome:
     """Run the body inside its middleware, its sync parts in a thread of its own."""
     async with ThreadSensitiveContext() as sync_thread:
         try:
-            with wrapped("execute", work.context):
-                args, kwargs = arguments(work)
-                return succeeded(work, await work.task.func(*args, **kwargs))
+            return await body_async(work)
         finally:
             await leave_nothing_behind(work, sync_thread)
+
+
+async def body_async(work: Work) -> Outcome:
+    with captured(work.task, work.context), wrapped("execute", work.context):
+        args, kwargs = arguments(work)
+        return succeeded(work, await work.task.func(*args, **kwargs))
 
 
 async def leave_nothing_behind(work: Work, sync_thread: ThreadSensitiveContext) -> None:
@@ -289,6 +305,8 @@ def outcome(work: Work, transition: states.Transition, **details: Any) -> Outcom
         started=work.started,
         finished=time.monotonic(),
         progress=work.context.take_progress(),
+        log=work.context.take_log(),
+        callback=callback_of(work.task, transition),
         keep=keep(work.task, transition.target),
         **details,
     )

@@ -7,6 +7,7 @@ import re
 import traceback
 from pathlib import Path
 
+from ..codec import escaped
 from ..exceptions import TaskTimeout
 from ..models import Attempt
 from ..models.job import LAST_ERROR_LENGTH
@@ -55,7 +56,7 @@ def text_of(error: BaseException) -> str:
 
 def storable(text: str, length: int) -> str:
     """Return text that every database takes: escaped where it is not plain Unicode, and cut."""
-    text = text[: length + 1].encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    text = escaped(text[: length + 1])
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

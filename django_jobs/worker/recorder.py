@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from django.db import Error
 
-from .. import moves, states
+from .. import following, moves, states
 from .executor import Work
 
 logger = logging.getLogger("django_jobs.worker")
@@ -56,7 +56,7 @@ class Recorder:
         batch = self._works[: 2 * BATCH]
         recorded = record_or_bisect([work for work in batch if not work.recorded])
         missing = [work for work in batch if work.job.id not in recorded and not work.recorded]
-        locked = moves.still_held(moves.Held(work.job.id, work.job.claim) for work in missing) if missing else set()
+        locked = moves.still_held(work.job for work in missing) if missing else set()
         self._works = self._works[len(batch) :]
         if locked:
             self._locked += [work for work in batch if work.job.id in locked]
@@ -73,7 +73,7 @@ def record_or_bisect(works: list[Work]) -> set:
     if not works:
         return set()
     try:
-        return moves.record([work.outcome for work in works])
+        return following.record([work.outcome for work in works])
     except (Error, ValueError) as error:
         if isinstance(error, Error) and not moves.is_refusal(error):
             raise  # the database is away or busy: later
@@ -87,7 +87,7 @@ def record_or_bisect(works: list[Work]) -> set:
 def record_unstorable(work: Work, error: Exception) -> set:
     """Record that an outcome could not be; where even that is refused, the work stays with us."""
     try:
-        return moves.record([unstorable(work, error)])
+        return following.record([unstorable(work, error)])
     except Error as error:
         if not moves.is_refusal(error):
             raise
@@ -104,5 +104,6 @@ def unstorable(work: Work, error: Exception) -> moves.Outcome:
         reason="outcome not storable",
         last_error=f"outcome not storable: {type(error).__name__}",
         failure=None,
+        callback=None,
         delay=None,
     )

@@ -38,6 +38,7 @@ class Source:
         self._holding = False  # Redis still lists what we took last
         self._doubtful = False  # a reply was lost: what was taken is not known
         self._poll = SHORTEST_POLL
+        self._ended: list[UUID] = []  # since the last take: somebody may wait for them
         self.waiter: Waiter | None = None
 
     @property
@@ -72,6 +73,21 @@ class Source:
                 self._holding = False
             except AWAY as error:
                 self._redis_failed(error)
+
+    def ended(self, ids: list[UUID]) -> None:
+        """Take note of jobs that have come to their end; the next take says whether anybody waits for that."""
+        if self.by_redis:
+            self._ended += ids
+            self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        """Wake whoever waits. Who begins to wait later looks at the row first."""
+        if self._broker is not None and self._broker.is_awaited and self._ended:
+            try:
+                self._broker.tell_ended([id.hex for id in self._ended])
+            except AWAY as error:
+                self._redis_failed(error)
+            self._ended.clear()
 
     def wait_seconds(self) -> float:
         """Return how long to wait for work: Redis wakes us, the rows have to be asked."""
@@ -139,6 +155,8 @@ class Source:
         ids = self._connected().take(self._taker, queues, count, self._epoch)
         self._doubtful = False
         self._holding = bool(ids)
+        self._tell_ended()
+        self._ended.clear()
         self._breaker.succeeded()
         return list(_uuids(ids))
 

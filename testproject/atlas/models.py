@@ -3,6 +3,7 @@
 import uuid
 
 from django.db import models
+from django.urls import reverse
 
 
 class Airport(models.Model):
@@ -40,6 +41,9 @@ class Import(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("atlas:import_page", args=[self.pk])
 
 
 class Photo(models.Model):

@@ -42,6 +42,7 @@ def import_airports(context: TaskContext, import_id: int) -> dict:
         rows += len(airports)
         skipped += len(lines) - len(airports)
         context.progress(rows + skipped, total, f"{rows:,} airports of {source.name}")
+    context.log(f"{rows:,} airports read from {source.name}, {skipped:,} lines skipped")
     Import.objects.filter(pk=import_id).update(rows=rows, skipped=skipped)
     return {"rows": rows, "skipped": skipped}
 

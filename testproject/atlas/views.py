@@ -8,8 +8,9 @@ from django.contrib import messages
 from django.core.files import File
 from django.db import transaction
 from django.http import JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from django_jobs import states
@@ -97,25 +98,37 @@ def button(view):
     return require_POST(press)
 
 
-@button
+@require_POST
 def import_csv(request):
-    """Import the uploaded file, or else the sample."""
+    """Import the uploaded file, or else the sample, and show how that goes."""
     if "sample" in request.POST:
         with inputs.sample_csv().open("rb") as file:
-            return enqueue_import(File(file, name="airports.csv"))
+            return redirect(enqueue_import(File(file, name="airports.csv")))
     form = UploadForm(request.POST, request.FILES)
     if form.is_valid():
-        return enqueue_import(form.cleaned_data["file"])
+        return redirect(enqueue_import(form.cleaned_data["file"]))
     messages.error(request, " ".join(form.errors["file"]))
+    return redirect("atlas:home")
 
 
 @transaction.atomic
-def enqueue_import(file: File) -> str:
+def enqueue_import(file: File) -> Import:
     """Save the file and its job together: there is never one without the other."""
     source = Import.objects.create(name=file.name, file=file)
     source.job_id = tasks.import_airports.enqueue(source.pk).pk
     source.save(update_fields=["job_id"])
-    return f"Import of {source.name}"
+    return source
+
+
+@require_GET
+def import_page(request, pk):
+    """Show an import; who watches it go is led back to the atlas at its end."""
+    file = get_object_or_404(Import, pk=pk)
+    job = Job.objects.filter(pk=file.job_id).first()
+    goes = job is not None and not job.is_finished
+    return render(
+        request, "atlas/import.html", {"file": file, "job": job, "next": reverse("atlas:home") if goes else ""}
+    )
 
 
 @button

@@ -8,6 +8,7 @@ from django.views.static import serve
 urlpatterns = [
     path("", include("atlas.urls")),
     path("admin/", admin.site.urls),
+    path("jobs/", include("django_jobs.urls")),  # where pages ask for the progress of a job
     # Thumbnails only: uploaded files are not for everybody.
     path("media/thumbnails/<path:path>", serve, {"document_root": settings.MEDIA_ROOT / "thumbnails"}),
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import threading
 import time
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from django.utils import timezone, translation
 
@@ -309,3 +311,71 @@ def log_start_and_end(context, seconds):
 def log(line):
     with open(os.environ["DJANGO_JOBS_TEST_LOG"], "ab", buffering=0) as file:
         file.write(f"{line} {time.time()}\n".encode())  # one write of a short line is not torn apart
+
+
+logger = logging.getLogger(__name__)
+
+
+@task(takes_context=True, max_attempts=2, backoff=0)
+def log_lines(context, count, more=""):
+    """Log lines, and fail the first time if there is nothing more to say."""
+    for number in range(count):
+        context.log(f"line {number}{more}")
+    if context.attempt == 1 and not more:
+        raise ValueError("again")
+
+
+@task
+def log_by_logging(word):
+    logger.warning(word)
+
+
+@task(capture_logs=True)
+def log_by_logging_captured(word):
+    logger.warning("%s", word)
+    logger.debug("never")
+
+
+@task(capture_logs="WARNING")
+async def log_by_logging_async(word):
+    await sync_to_async(logger.warning)("%s", word)
+
+
+@task(takes_context=True, timeout=None)
+def log_until(context, key):
+    while not Effect.objects.filter(key=key).exists():
+        context.log("still here")
+        time.sleep(0.05)
+
+
+@task
+def note_success(job_id):
+    Effect.objects.create(key=f"success {job_id}")
+
+
+@task
+def note_failure(job_id):
+    Effect.objects.create(key=f"failure {job_id}")
+
+
+@task
+def note_retry(job_id):
+    Effect.objects.create(key=f"retry {job_id}")
+
+
+@task(max_attempts=2, backoff=0, on_success=note_success, on_failure=note_failure, on_retry=note_retry)
+def with_callbacks(what):
+    if what == "fail":
+        raise ValueError("as told")
+
+
+@task
+def violate():
+    """Be refused by the database."""
+    Effect.objects.create(key="never seen")
+    Effect.objects.create(key=None)
+
+
+@task
+def enqueue_itself():
+    enqueue_itself.enqueue()

@@ -13,9 +13,9 @@ from django.contrib.auth import get_user_model
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator:
-    """Chromium, started once for the run."""
+    """Chromium, started once for these tests: while it runs, no other test of this thread can run a loop of its own."""
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: install it to see the pages tested in a real browser")
     from playwright.sync_api import sync_playwright  # here: needed only with a browser

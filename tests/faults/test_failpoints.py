@@ -20,7 +20,8 @@ MANAGE = Path(__file__).parent.parent / "manage.py"
 IN_THE_CLIENT = ["after_insert", "before_push", "after_push"]
 IN_A_CHILD = ["after_take", "after_claim", "before_body", "after_body", "before_record", "after_record"]
 IN_THE_CLERK = [
-    *("chore_fire", "chore_follow", "chore_promote", "chore_rescue", "chore_reconcile", "chore_expire", "chore_prune")
+    *("chore_fire", "chore_follow", "chore_promote", "chore_rescue", "chore_reconcile", "chore_expire"),
+    *("chore_settle", "chore_prune"),
 ]
 IN_SCHEDULES = ["schedules_computed"]  # tried in test_schedules.py
 
@@ -32,6 +33,7 @@ def produce(**environment: str) -> int:
 
 def test_every_failpoint_is_tried_here():
     elsewhere = {"atomic_before_commit", "atomic_after_commit"}  # in test_exactly_once.py
+    elsewhere |= {"before_follow"}  # in tests/worker/test_following.py
     tried = {*IN_THE_CLIENT, *IN_A_CHILD, *IN_THE_CLERK, *IN_SCHEDULES, "chore_tidy", *elsewhere}
 
     assert tried == set(failpoints.NAMES)

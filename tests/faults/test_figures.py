@@ -141,8 +141,9 @@ def carry(worker: UUID) -> None:
     held = [moves.Held(job.pk, job.claim) for job in jobs]
     moves.lost_before([job.pk for job in new])
     moves.note_started((one, 1.0) for one in held[:2])
-    moves.note_progress((one, "{}") for one in held[:2])
-    moves.still_held(held)
+    for one in held[:2]:
+        moves.note_told(one, "{}", None)
+    moves.still_held(jobs)
     moves.release(held[:5])
     moves.release(held[5:10], started=True)
     moves.postpone(held[10:15], seconds=60, reason="")

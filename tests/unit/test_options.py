@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from django_jobs.exceptions import InvalidTask
 from django_jobs.tasks.options import RULES, UNSET, check_call_options, check_options, check_queue
+from tests.app.tasks import note_success
 
 DAY = timedelta(days=1)
 LONG = timedelta(days=200 * 365)
@@ -31,6 +32,10 @@ ALLOWED = {
     "sensitive": [[], ["pin"], ("pin",), {"pin"}],
     "aliases": [[], ["shop.tasks.old"], ("a.b",)],
     "admin": [True, False, "shop.refund"],
+    "capture_logs": [True, False, "DEBUG", "WARNING"],
+    "on_success": [None, note_success],
+    "on_failure": [None, note_success],
+    "on_retry": [None, note_success],
     "atomic": [True, False],
     "takes_context": [True, False],
     "backend": ["default"],
@@ -52,6 +57,10 @@ REFUSED = {
     "sensitive": ["pin", [1], None],
     "aliases": ["shop.tasks.old", ["old"], [1], None],
     "admin": [1, None],
+    "capture_logs": [1, None, "LOUD", 30, []],
+    "on_success": [1, "tests.app.tasks.note_success", print],
+    "on_failure": [1, "tests.app.tasks.note_success", print],
+    "on_retry": [1, "tests.app.tasks.note_success", print],
     "atomic": [1, None, "yes"],
     "takes_context": [1, None],
     "backend": [None, 1],

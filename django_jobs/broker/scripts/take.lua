@@ -1,7 +1,9 @@
 -- Forget what this taker took before, and take up to n ids: queues in the order given, each by rank.
+-- Say by the way whether anybody waits for the end of a job, so that nobody has to ask.
 --   KEYS[1]  our prefix
 --   ARGV     taker, the epoch that the taker knows ('' = any), n, queue 1 ... queue m
---   returns  the ids taken, in order, one on each line; false when the epoch is another one: nothing was done then
+--   returns  the ids taken, in order, one on each line, and '!' after them when somebody waits; false when the epoch is
+--            another one: nothing was done then
 local P = KEYS[1]
 local taker, epoch, wanted = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if epoch ~= '' and redis.call('GET', P .. ':epoch') ~= epoch then return false end
@@ -42,4 +44,5 @@ for q = 4, #ARGV do
   end
 end
 if #ids > 0 then redis.call('SADD', P .. ':takers', taker) end
+if redis.call('EXISTS', P .. ':awaited') == 1 then ids[#ids + 1] = '!' end
 return table.concat(ids, '\n')
