@@ -17,6 +17,11 @@ import redis
 from tests import services
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings_xdist_suffix():
+    """Leave the databases' names alone: each of pytest-xdist's workers has servers of its own."""
+
+
 @pytest.fixture
 def redis_clean():
     """Empty the run's Valkey before the test, and return a client of it."""
@@ -54,12 +59,14 @@ def manage():
         yield lambda *arguments, **environment: stack.enter_context(services.manage(*arguments, **environment))
 
 
-def pytest_runtest_setup(item):
+def pytest_collection_modifyitems(config, items):
+    """Leave out what another database is for; the suite runs on that one, too."""
     from django.db import connection  # here: settings must be loaded first
 
-    for vendor in ("postgresql", "sqlite"):
-        if item.get_closest_marker(vendor) and connection.vendor != vendor:
-            pytest.skip(f"needs {vendor}")
+    others = {"postgresql", "sqlite"} - {connection.vendor}
+    left_out = [item for item in items if any(item.get_closest_marker(vendor) for vendor in others)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_report_header():

@@ -308,6 +308,7 @@ def session() -> Session:
     global _session
     if _session is None:
         _session = Session()
+        leave_to_others()
         if "DJANGO_JOBS_TEST_REDIS" not in os.environ:
             _session.valkey = Valkey().start()
             os.environ["DJANGO_JOBS_TEST_REDIS"] = _session.valkey.url
@@ -318,6 +319,20 @@ def session() -> Session:
         if database == "sqlite" and "DJANGO_JOBS_TEST_FOLDER" not in os.environ:
             os.environ["DJANGO_JOBS_TEST_FOLDER"] = temporary_folder()
     return _session
+
+
+NAMES = ("DJANGO_JOBS_TEST_REDIS", "DJANGO_JOBS_TEST_POSTGRES", "DJANGO_JOBS_TEST_FOLDER")
+
+
+def leave_to_others() -> None:
+    """Use no server that pytest-xdist's controller, or another worker of it, has started for itself."""
+    me = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if os.environ.get("DJANGO_JOBS_TEST_SERVERS_OF", me) != me:
+        for name in os.environ.get("DJANGO_JOBS_TEST_SERVERS", "").split():
+            os.environ.pop(name, None)
+    if os.environ.get("DJANGO_JOBS_TEST_SERVERS_OF") != me:
+        os.environ["DJANGO_JOBS_TEST_SERVERS_OF"] = me
+        os.environ["DJANGO_JOBS_TEST_SERVERS"] = " ".join(name for name in NAMES if name not in os.environ)
 
 
 _locks: list[IO] = []  # held open while this process lives: its folders are in use

@@ -27,7 +27,7 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
         Chore(name="follow", every=0.5, run=follow, rows=waiting_jobs),
         Chore(name="promote", every=0.5, run=promote, rows=moves.due),
         Chore(name="rescue", every=1.0, run=Rescue(), rows=silent, needs_steady=True),
-        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=3.0),
+        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=5.0),
         Chore(name="expire", every=0.5, run=expire, rows=moves.late),
         Chore(name="settle", every=30.0, run=settle),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),
