@@ -185,6 +185,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "HARD_TIMEOUT_AFTER": (is_pause, "seconds or a timedelta, not negative"),
     "GRACE": (is_pause, "seconds or a timedelta, not negative"),
     "RETENTION": (_is_retention, "a dict of state to seconds, a timedelta, or None for ever"),
+    "KEEP_COUNTERS": (_or_none(is_pause), "seconds or a timedelta, not negative, or None for ever"),
     "MAX_ARGS_BYTES": (_at_least(2), "a number of bytes"),
     "MAX_RESULT_BYTES": (_at_least(2), "a number of bytes"),
     "SENSITIVE": (lambda value: _is_list(value, _is_text), "a list of parts of argument names"),

@@ -60,6 +60,7 @@ class Settings:
     HARD_TIMEOUT_AFTER = Option(10)  # duration: from TaskTimeout in the body to the end of its process
     GRACE = Option(25)  # duration: how long a stopping worker waits for running bodies
     RETENTION = Option({})  # dict of state -> duration or None (for ever), over DEFAULT_RETENTION
+    KEEP_COUNTERS = Option(timedelta(days=30))  # duration: how long counts by the hour are kept; None: for ever
     MAX_ARGS_BYTES = Option(1024 * 1024)  # int: encoded args and kwargs together
     MAX_RESULT_BYTES = Option(1024 * 1024)  # int: encoded return value
     SENSITIVE = Option(

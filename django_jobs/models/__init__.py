@@ -1,19 +1,23 @@
 """The truth: jobs, their attempts, schedules, queues and workers as rows. No Redis here."""
 
 from . import above
+from .counter import Counter
 from .database import database, db_now
 from .fields import DbNow, EncodedField, EncodedText, frozen_clock
 from .job import Attempt, Job, Traceback
+from .overview import Overview
 from .schedule import Schedule, ScheduleRun
 from .worker import Meta, Queue, Worker
 
 __all__ = [
     "Attempt",
+    "Counter",
     "DbNow",
     "EncodedField",
     "EncodedText",
     "Job",
     "Meta",
+    "Overview",
     "Queue",
     "Schedule",
     "ScheduleRun",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from .database import Manager
 from .fields import DbNow, EncodedField
@@ -30,6 +31,11 @@ class Queue(models.Model):
 class Worker(models.Model):
     """One start of ``runworker``: alive while it beats, gone when it has not for a lease."""
 
+    class Wish(models.TextChoices):
+        NONE = "", pgettext_lazy("wish to a worker", "to work")
+        QUIET = "quiet", pgettext_lazy("wish to a worker", "to take nothing more")
+        STOP = "stop", pgettext_lazy("wish to a worker", "to stop")
+
     id = models.UUIDField(primary_key=True, editable=False)
     host = models.CharField(max_length=255)
     pid = models.IntegerField()
@@ -37,6 +43,7 @@ class Worker(models.Model):
     slots = models.IntegerField(default=1)  # bodies it can run at a time
     version = models.CharField(max_length=32, default="")
     info = EncodedField(default=dict)  # what it says of itself at each beat, for people
+    wish = models.CharField(max_length=8, choices=Wish.choices, default="", db_default="", blank=True)  # of people
     started_at = models.DateTimeField(db_default=DbNow())
     beat_at = models.DateTimeField(db_default=DbNow())
     alive_until = models.DateTimeField()  # without another beat it counts as dead then

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from .. import moves
 from .chore import Chore
+from .counters import roll_up
 from .duties import Duties
 from .expire import expire
 from .fire import due_schedules, fire
@@ -30,6 +31,7 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
         Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=5.0),
         Chore(name="expire", every=0.5, run=expire, rows=moves.late),
         Chore(name="settle", every=30.0, run=settle),
+        Chore(name="roll_up", every=60.0, run=roll_up, needs_scheduler=True),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),
         Chore(name="tidy", every=600.0, run=tidy, needs_scheduler=True),
     ]

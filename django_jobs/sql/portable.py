@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,7 +10,8 @@ from django.db import models, transaction
 from django.db.models import F, Q
 
 from .. import states
-from ..models import DbNow, EncodedText, Job, Queue, db_now
+from ..models import Counter, DbNow, EncodedText, Job, Queue, db_now
+from ..models.counter import Cell
 from .outcome import Row
 
 
@@ -29,7 +30,8 @@ def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: 
     Rows with more than ``max_losses`` losses are left alone.
     """
     with transaction.atomic(using=alias):
-        jobs = list(claimable(alias, ids, max_losses).select_for_update(skip_locked=True))
+        free = claimable(alias, ids, max_losses).annotate(now=DbNow())
+        jobs = list(free.select_for_update(skip_locked=True))
         changed = Job.objects.using(alias).filter(pk__in=[job.pk for job in jobs], state=states.QUEUED)
         count = changed.update(
             state=states.CLAIM.target,
@@ -44,6 +46,7 @@ def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: 
             raise RuntimeError("rows changed under the lock of a claim")
     for job in jobs:
         job.state, job.worker, job.slot = states.RUNNING, worker, slot
+        job.claimed_at = job.now
         job.claim += 1
         job.attempt += 1
     return jobs
@@ -88,3 +91,13 @@ def _record_one(alias: str, row: Row) -> bool:
 
 def _from_now(seconds: float | None) -> models.Expression | None:
     return None if seconds is None else DbNow() + models.Value(timedelta(seconds=seconds))
+
+
+def add_counts(alias: str, counts: Mapping[Cell, int]) -> None:
+    """Add to counters, several workers at once; those that are not there begin with what is added."""
+    rows = Counter.objects.using(alias)
+    with transaction.atomic(using=alias):
+        for cell in sorted(counts):  # in one order everywhere, lest two workers wait for each other in a circle
+            if not rows.filter(**cell._asdict()).update(count=F("count") + counts[cell]):
+                rows.bulk_create([Counter(**cell._asdict())], ignore_conflicts=True)
+                rows.filter(**cell._asdict()).update(count=F("count") + counts[cell])

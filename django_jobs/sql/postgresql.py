@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -11,7 +11,8 @@ from uuid import UUID
 from django.db import connections
 
 from .. import codec, states
-from ..models import EncodedText, Job, Queue
+from ..models import Counter, EncodedText, Job, Queue
+from ..models.counter import Cell
 from .outcome import Row
 
 # The columns that a new job may fill, and their types; the others begin as NOTHING_YET or as NULL.
@@ -76,6 +77,7 @@ CLAIMED = (
     "losses",
     "interruptions",
     "enqueued_at",
+    "claimed_at",
     "cancel_requested_at",
     "backend",
     "schedule_id",
@@ -126,6 +128,14 @@ FROM rows AS r, picked WHERE j.id = r.id AND j.id = picked.id
 RETURNING j.id
 """
 
+# In one order everywhere, so that two workers that add to the same rows wait for each other, and in no circle.
+ADD_COUNTS = """
+INSERT INTO {counter} AS c (since, seconds, queue_name, kind, bucket, count)
+SELECT * FROM UNNEST(%s::timestamptz[], %s::int[], %s::text[], %s::text[], %s::int[], %s::bigint[])
+ORDER BY 1, 2, 3, 4, 5
+ON CONFLICT (seconds, since, queue_name, kind, bucket) DO UPDATE SET count = c.count + EXCLUDED.count
+"""
+
 
 def insert(alias: str, jobs: Sequence[Job]) -> None:
     """Insert new jobs, and tell them when."""
@@ -166,6 +176,14 @@ def record(alias: str, rows: Sequence[Row]) -> set[UUID]:
     with connections[alias].cursor() as cursor:
         cursor.execute(_record_sql(), arrays)
         return {id for (id,) in cursor.fetchall()}
+
+
+
+def add_counts(alias: str, counts: Mapping[Cell, int]) -> None:
+    """Add to counters, several workers at once; those that are not there begin with what is added."""
+    columns = [list(column) for column in zip(*counts, strict=True)]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(ADD_COUNTS.format(counter=Counter._meta.db_table), [*columns, list(counts.values())])
 
 
 def _array(values: Iterable[Any]) -> str:

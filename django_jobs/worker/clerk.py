@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -17,11 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db import Error as DatabaseAway
 from django.db import connections, transaction
+from django.db.models import QuerySet
 
 from .. import __version__, broker, enqueue, following, moves, states
 from ..broker import AWAY, Broker
@@ -34,15 +36,18 @@ from ..tasks import registry
 from .executor import succeeded_before_death, timed_out
 from .failures import one_line
 from .options import Options
+from .memory import worker_mb
 from .readers import readable
 from .report import Reporter
 from .slots import CLAIMED, STARTED, SUCCEEDED, Entry, Table
+from .tally import Tally
 
 logger = logging.getLogger("django_jobs.worker")
 
 LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
 WARY_SECONDS = 60.0  # after a death or an error, in which what was sent before it may still take effect
 SWEEP_SECONDS = 5.0
+MEMORY_SECONDS = 10.0  # between looks at the memory of all processes
 IDLE_SWEEP_SECONDS = 60.0
 IDLE_LOOK_SECONDS = 45.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
@@ -89,6 +94,8 @@ class Clerk:
         self._parted: set[str] = set()  # takers that are dead, and may have left ids in Redis
         self._steady_since = 0.0  # beats have succeeded without a gap since then; monotonic
         self._beat_at = self._long_at = self._duties_at = 0.0  # when each is due
+        self._tally = Tally()  # of bodies whose own process could not record them
+        self._memory_at = self._memory_mb = 0.0
         self._noted: set[tuple[UUID, int]] = set()
         self._broker: Broker | None = None
         self._lease = LEASE_SECONDS
@@ -155,6 +162,7 @@ class Clerk:
             self._watch_long_bodies,
             self._watch_idleness,
             self._do_chores,
+            self._tally.flush_if_due,
         )
         try:
             refused = [error for step in steps if (error := refusal(step))]
@@ -195,9 +203,13 @@ class Clerk:
             "lost_at": None,
             "stopped_at": None,
         }
-        info = {"busy": sum(1 for area in self._table.areas for entry in area.entries() if entry.stage == STARTED)}
+        info = self._info()
         me = Worker.objects.filter(pk=self._options.id)
-        if me.filter(alive_until__gt=DbNow(), lost_at__isnull=True).update(**alive, info=info):
+        ours = me.filter(alive_until__gt=DbNow(), lost_at__isnull=True)
+        if ours.filter(wish=self._table.wish()).update(**alive, info=info):
+            return
+        self._heed_wish(me)
+        if ours.update(**alive, info=info):
             return
         self._table.note_lapse()  # we may have been taken for dead: what is claimed and not started may be another's
         if not me.update(**alive, info=info):
@@ -213,7 +225,27 @@ class Clerk:
                 **alive,
             ).save(force_insert=True, using=database())
 
+    def _info(self) -> dict[str, Any]:
+        """Return what the worker says of itself, for people."""
+        started = [entry for area in self._table.areas for entry in area.entries() if entry.stage == STARTED]
+        without = [since for area in self._table.areas if (since := area.header().without_redis)]
+        if time.monotonic() >= self._memory_at:
+            self._memory_at, self._memory_mb = time.monotonic() + MEMORY_SECONDS, round(worker_mb(self._pid))
+        info = {"busy": len(started), "memory_mb": self._memory_mb}
+        return info | ({"without_redis_s": round(time.monotonic() - min(without))} if without else {})
+
+    def _heed_wish(self, me: QuerySet) -> None:
+        """Do what people want of this worker; asked for only when a beat has found that it is something new."""
+        wish = me.values_list("wish", flat=True).first()
+        if wish is None or wish == self._table.wish() or wish not in Worker.Wish.values:
+            return
+        self._table.set_wish(wish)
+        logger.info("people want this worker %s", Worker.Wish(wish).label)
+        if wish == Worker.Wish.STOP:
+            os.kill(self._pid, signal.SIGTERM)
+
     def say_goodbye(self) -> None:
+        self._tally.flush()
         try:
             Worker.objects.filter(pk=self._options.id).update(stopped_at=DbNow(), alive_until=DbNow())
         except DatabaseAway as error:
@@ -312,6 +344,7 @@ class Clerk:
             task = None
         outcome = outcome_of(job, task, entry.started)
         if following.record([outcome]):
+            self._tally.count(outcome)
             self._outcomes[child].append(outcome)
             self._reporter.finished([(job, outcome)])
 
@@ -344,7 +377,8 @@ class Clerk:
             return
         self._idle_look_at = now + IDLE_LOOK_SECONDS
         done = sum(sum(area.header().counts) for area in self._table.areas)
-        idle = done == self._done and not self._is_busy() and moves.is_work_waiting(self._options.queues)
+        could_work = done == self._done and not self._is_busy() and not self._table.wish()
+        idle = could_work and moves.is_work_waiting(self._options.queues)
         self._done = done
         if not idle:
             self._idle_since = now
@@ -404,7 +438,6 @@ def _answer(supervisor: socket.socket | None, death: Death, outcomes: Outcomes) 
 def die_with_parent(parent: int) -> None:
     """End this process when its parent dies, however that happens."""
     import ctypes  # here: only in forked processes
-    import signal
 
     try:
         pr_set_pdeathsig = 1

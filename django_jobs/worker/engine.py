@@ -30,12 +30,14 @@ from ..tasks import TaskContext, registry
 from .appetite import AHEAD, Appetite
 from .executor import Work
 from .failures import one_line
+from .memory import memory_mb
 from .options import Options
 from .readers import readable
 from .recorder import BATCH, Recorder
 from .report import Reporter
 from .slots import ENDED, LEAVING, WORKING, Area, Header, Table
 from .source import Source
+from .tally import Tally
 
 logger = logging.getLogger("django_jobs.worker")
 
@@ -80,6 +82,7 @@ class Engine:
         self._wake_async = wake_async  # tells the loop that async jobs have come
         self._source = Source(options.taker(number), options.queues)
         self._recorder = Recorder()
+        self._tally = Tally()
         self._outbox: deque[Work] = deque()
         self._returned: deque[Work] = deque()  # claimed, and then not to be started
         self._held: dict[UUID, Work] = {}
@@ -94,6 +97,7 @@ class Engine:
         self._must_check = False
         self._wary_until = 0.0
         self._lapse = table.lapse()
+        self._claimed = 0.0  # when the last claim was answered; monotonic
         self._header = Header(child=number)
         self._is_asleep = False
         self._enough = 1  # outcomes that are worth to be woken for
@@ -140,11 +144,19 @@ class Engine:
                 self._patience.succeeded()
             except DatabaseAway as error:
                 self._database_failed(error)
-            self._header = self._header._replace(turned=time.monotonic(), phase=LEAVING if self.end else WORKING)
-            self._area.set_header(self._header)
+            self._note_turn()
+        self._tally.flush()
         self._source.leave()
         connections.close_all()
         self._area.set_header(self._header._replace(phase=ENDED))
+
+    def _note_turn(self) -> None:
+        self._header = self._header._replace(
+            turned=time.monotonic(),
+            phase=LEAVING if self.end else WORKING,
+            without_redis=self._source.away_since,
+        )
+        self._area.set_header(self._header)
 
     def _turn(self) -> None:
         self._collect()
@@ -153,6 +165,7 @@ class Engine:
         if self._must_check or (self._is_wary() and time.monotonic() >= self._check_at + CHECK_SECONDS):
             self._give_back_unknown()
         self._give_back_unstarted()
+        self._tally.flush_if_due()
         self._note_told()
         if not self._fetch():
             self._wait()
@@ -182,6 +195,7 @@ class Engine:
             self._let_go(work)
             if counted:
                 self._count(work.outcome.transition)
+                self._tally.count(work.outcome, work.claimed)
                 self._finished += 1
         self._reporter.finished([(work.job, work.outcome) for work, counted in done if counted])
         self._recycle_if_due()
@@ -327,7 +341,7 @@ class Engine:
 
     def _wanted(self) -> int:
         """Return how many jobs to take now."""
-        if self.end or self._running_alone or self._alone or not self.may_start():
+        if self.end or self._table.wish() or self._running_alone or self._alone or not self.may_start():
             return 0
         running = self._running()
         sync_running = sum(not work.task.is_async for work in running)
@@ -349,7 +363,7 @@ class Engine:
         self._must_check = True  # until the reply is here
         self._lapse = self._table.lapse()
         jobs = moves.claim(ids, worker=self._options.id, slot=self._number, alone=alone)
-        self._must_check = False
+        self._must_check, self._claimed = False, time.monotonic()
         failpoints.hit("after_claim")
         if len(jobs) < len(ids) and not alone:
             self._source.forget()  # whoever may claim the others later must be able to push them
@@ -400,7 +414,8 @@ class Engine:
         index = self._free.pop()
         self._area.claim(index, job.id, job.claim)
         context = TaskContext(job, is_cancelled=lambda: self._area.is_cancelled(index))
-        work = Work(job=job, task=None, context=context, area=self._area, index=index, lapse=self._lapse)
+        work = Work(job=job, task=None, context=context, area=self._area, index=index)
+        work.lapse, work.claimed = self._lapse, self._claimed
         self._held[job.id] = work
         try:
             work.task = registry.get(job.task_path)
@@ -487,14 +502,3 @@ class Engine:
         self._be_wary()
         if readable([self._wake_read], self._patience.failed()):
             os.read(self._wake_read, 4096)
-
-
-def memory_mb() -> float:
-    """Return this process's resident memory in MB."""
-    try:
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except OSError:
-        import resource  # here: only where there is no /proc
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

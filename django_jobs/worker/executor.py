@@ -45,6 +45,7 @@ class Work:
     index: int  # in the area
     interrupter: Interrupter | None = None  # of the thread that runs the body
     coroutine: asyncio.Task | None = None  # that runs the body
+    claimed: float = 0.0  # monotonic
     started: float = 0.0  # monotonic; 0: not started
     interrupted_by: type[Interrupted] | None = None
     outcome: Outcome | None = None

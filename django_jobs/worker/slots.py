@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from uuid import UUID
 
+from ..models import Worker
+
 FREE, CLAIMED, STARTED, FINISHED, SUCCEEDED = range(5)  # stages of an entry
 WORKING, LEAVING, ENDED = range(3)  # phases of a child
 
 _ENTRY = struct.Struct("=16sqddBB6x")  # id, claim, started, hard deadline, stage, cancelled
-_HEADER = struct.Struct("=dqqqqqqqq")  # see Header
+_HEADER = struct.Struct("=ddqqqqqqqq")  # see Header
 _STAGE_OFFSET = 40
 _CANCEL_OFFSET = 41
 NEVER = float("inf")
@@ -35,6 +37,7 @@ class Header(NamedTuple):
     """What a child says of itself: its number, its engine's last turn, and what became of its jobs."""
 
     turned: float = 0.0  # monotonic; 0: not ready yet
+    without_redis: float = 0.0  # since when the rows are asked instead; monotonic, 0: they are not
     child: int = 0  # 0: nobody's
     phase: int = 0  # WORKING, LEAVING or ENDED
     succeeded: int = 0
@@ -46,10 +49,10 @@ class Header(NamedTuple):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        return self[3:]
+        return self[4:]
 
     def __add__(self, other: Header) -> Header:  # of counts
-        return Header(0.0, 0, 0, *(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+        return Header(0.0, 0.0, 0, 0, *(a + b for a, b in zip(self.counts, other.counts, strict=True)))
 
 
 class Area:
@@ -121,13 +124,15 @@ class Area:
 
 class Table:
     """The shared memory of one worker: until when it counts as alive, how often it was taken for dead meanwhile,
-    and an area for each child.
+    what people want of it, and an area for each child.
     """
 
     _ALIVE = struct.Struct("=d")
     _LAPSE = struct.Struct("=q")
     _TURNED = struct.Struct("=d")
-    _START = _ALIVE.size + _LAPSE.size + _TURNED.size
+    _WISH = struct.Struct("=q")
+    _WISH_AT = _ALIVE.size + _LAPSE.size + _TURNED.size
+    _START = _WISH_AT + _WISH.size
 
     def __init__(self, areas: int, capacity: int):
         step = Area.size(capacity)
@@ -147,6 +152,13 @@ class Table:
 
     def note_clerk_turned(self, moment: float) -> None:
         self._TURNED.pack_into(self._memory, self._ALIVE.size + self._LAPSE.size, moment)
+
+    def wish(self) -> str:
+        """Return what people want of this worker: a Worker.Wish."""
+        return Worker.Wish.values[self._WISH.unpack_from(self._memory, self._WISH_AT)[0]]
+
+    def set_wish(self, wish: str) -> None:
+        self._WISH.pack_into(self._memory, self._WISH_AT, Worker.Wish.values.index(wish))
 
     def set_alive_until(self, moment: float) -> None:
         self._ALIVE.pack_into(self._memory, 0, moment)

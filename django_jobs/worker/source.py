@@ -35,6 +35,7 @@ class Source:
             Breaker(broker.address_of_jobs(), MEANWHILE, longest=LONGEST_PAUSE) if broker.is_used() else None
         )
         self._epoch = ""
+        self.away_since = 0.0  # Redis does not answer; monotonic, 0: it does
         self._holding = False  # Redis still lists what we took last
         self._doubtful = False  # a reply was lost: what was taken is not known
         self._poll = SHORTEST_POLL
@@ -158,6 +159,7 @@ class Source:
         self._tell_ended()
         self._ended.clear()
         self._breaker.succeeded()
+        self.away_since = 0.0
         return list(_uuids(ids))
 
     def _next_queues(self) -> list[str]:
@@ -175,6 +177,7 @@ class Source:
         if self.waiter:
             self.waiter.close()
         self._broker = None
+        self.away_since = self.away_since or time.monotonic()
         self._breaker.failed(error)
 
 
