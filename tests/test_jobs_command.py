@@ -142,7 +142,7 @@ def test_health_names_a_queue_that_nobody_listens_to(redis_clean):
         call_command("jobs", "health", "--json", stdout=out)
 
     assert ended.value.code == 1
-    assert 'no worker listens to "mail"' in json.loads(out.getvalue())["problems"][0]
+    assert 'No worker listens to "mail"' in json.loads(out.getvalue())["problems"][0]
 
 
 def test_health_names_a_queue_in_which_nothing_moves(redis_clean):

@@ -1,5 +1,5 @@
 """Where people look at jobs and act: jobs, schedules, queues and workers in Django's admin."""
 
-from . import jobs, schedules, workers  # each registers its own
+from . import jobs, overview, schedules, workers  # each registers its own
 
-__all__ = ["jobs", "schedules", "workers"]
+__all__ = ["jobs", "overview", "schedules", "workers"]

@@ -62,9 +62,15 @@ class JobsModelAdmin(admin.ModelAdmin):
             if thing is None:
                 return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             answer = getattr(self, method)(request, thing)
-            return answer or HttpResponseRedirect(self.page("change", object_id))
+            return answer or HttpResponseRedirect(self._back(request, object_id))
 
         return view
+
+    def _back(self, request: HttpRequest, object_id: str) -> str:
+        """Return the page from which a button was pressed: the overview, or the thing's own."""
+        if request.POST.get("from") == "overview":
+            return reverse(f"{self.admin_site.name}:django_jobs_overview_changelist")
+        return self.page("change", object_id)
 
     def log_act(self, request: HttpRequest, things: list[models.Model], message: str) -> None:
         """Write a log entry for each of the rows."""

@@ -43,6 +43,7 @@ from ..tasks.calls import call_text, known_task, masked, named_arguments, secrec
 from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of
 from .counts import CAP, CappedPaginator, capped_counts, in_words
+from .glance import failed_with
 
 TITLE_LENGTH = 300  # characters
 SHORT = 4_000  # characters of encoded arguments; longer ones are not read for a list
@@ -95,6 +96,22 @@ class TaskFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: models.QuerySet) -> models.QuerySet:
         return queryset.filter(task_path=self.value()) if self.value() else queryset
+
+
+class ErrorFilter(admin.SimpleListFilter):
+    """Not offered beside the list: the overview links to the jobs that failed with one error."""
+
+    title = _("error")
+    parameter_name = "error"
+    template = "admin/django_jobs/job/no_filter.html"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [(request.GET["error"], _("this error"))] if request.GET.get("error") else []
+
+    def queryset(self, request: HttpRequest, queryset: models.QuerySet) -> models.QuerySet:
+        if not self.value():
+            return queryset
+        return queryset.filter(in_state(states.FAILED), pk__in=failed_with(self.value()).values("job"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +179,7 @@ def _unless_long(column: str) -> Case:
 @admin.register(Job)
 class JobAdmin(LookOnlyMixin, JobsModelAdmin):
     list_display = ["call", "state_word", "queue_name", "attempts_made", "when"]
-    list_filter = [StateFilter, QueueFilter, TaskFilter]
+    list_filter = [StateFilter, QueueFilter, TaskFilter, ErrorFilter]
     list_per_page = 50
     list_max_show_all = 50
     paginator = CappedPaginator

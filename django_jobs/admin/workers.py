@@ -19,15 +19,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import states
+from .. import moves, states
 from ..exceptions import NotDecodable
 from ..models import DbNow, Job, Queue, Worker, db_now
 from ..scheduler.pauses import pause, resume
+from ..scheduler.rescue import present
 from ..tasks.calls import value_text
 from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of
-from .counts import capped_counts, in_words
+from .counts import CAP, capped_counts, in_words
 from .jobs import in_state
+
+CHUNK = 1000  # jobs moved by one statement
 
 
 class QueueList(ChangeList):
@@ -59,7 +62,7 @@ class QueueAdmin(LookOnlyMixin, JobsModelAdmin):
     sortable_by = []
     action_form = PauseForm
     actions = ["pause_selected", "resume_selected"]
-    buttons = {"pause": "pause_one", "resume": "resume_one"}
+    buttons = {"pause": "pause_one", "resume": "resume_one", "purge": "purge_one"}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return QueueList
@@ -102,6 +105,8 @@ class QueueAdmin(LookOnlyMixin, JobsModelAdmin):
             "state": self.state_word(queue),
             "waiting": self.waiting_now(queue),
             "pause_url": self.page("pause", quote(queue.pk)) if may_act and not is_paused else None,
+            "purge_url": self.page("purge", quote(queue.pk)) if may_act and queue.waiting else None,
+            "count": in_words(queue.waiting),
             "resume_url": self.page("resume", quote(queue.pk)) if may_act and is_paused else None,
             "history_url": self.page("history", quote(queue.pk)),
         }
@@ -117,6 +122,19 @@ class QueueAdmin(LookOnlyMixin, JobsModelAdmin):
 
     def resume_one(self, request: HttpRequest, queue: Queue) -> None:
         self._resume(request, [queue])
+
+    def purge_one(self, request: HttpRequest, queue: Queue) -> None:
+        """Cancel what waits in the queue; the jobs stay, to be looked at and retried."""
+        ids = list(waiting_in(queue.name).order_by("-priority", "pk").values_list("pk", flat=True)[:CAP])
+        reason = gettext("purged by %(user)s") % {"user": request.user.get_username()}
+        count = 0
+        for start in range(0, len(ids), CHUNK):
+            chosen = waiting_in(queue.name).filter(pk__in=ids[start : start + CHUNK])
+            count += len(moves.cancel(chosen, reason=reason))
+        message = ngettext("Purged: %(count)s job.", "Purged: %(count)s jobs.", count) % {"count": count}
+        self.log_act(request, [queue] * bool(count), message)
+        done = ngettext("%(count)s job was cancelled.", "%(count)s jobs were cancelled.", count) % {"count": count}
+        self.say(request, count, done, gettext("Nothing waits in this queue."))
 
     @admin.action(description=_("Pause"), permissions=["pause"])
     def pause_selected(self, request: HttpRequest, queryset: models.QuerySet) -> None:
@@ -169,6 +187,7 @@ class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
     sortable_by = []
     actions = None
     list_per_page = 50
+    buttons = {"quiet": "quiet_one", "wake": "wake_one", "stop": "stop_one"}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return WorkerList
@@ -184,10 +203,7 @@ class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
 
     @admin.display(description=_("queues"))
     def serves(self, worker: Worker) -> str:
-        try:
-            return ", ".join(map(str, worker.queues)) or gettext("every queue")
-        except (NotDecodable, TypeError):
-            return words.NOTHING
+        return serves_in_words(worker)
 
     @admin.display(description=_("busy"))
     def busy_slots(self, worker: Worker) -> SafeString:
@@ -211,19 +227,43 @@ class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
         response = super().change_view(request, object_id, form_url, extra_context)
         worker = context_of(response).get("original")
         if isinstance(worker, Worker):
-            response.context_data |= self._page(worker)
+            response.context_data |= self._page(request, worker)
         return response
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["id"]  # the page is drawn by its template
 
-    def _page(self, worker: Worker) -> dict[str, Any]:
+    def quiet_one(self, request: HttpRequest, worker: Worker) -> None:
+        done = gettext("It takes nothing more from its next heartbeat on, and ends what it has begun.")
+        self._wish(request, worker, Worker.Wish.QUIET, gettext("Told to take nothing more."), done)
+
+    def wake_one(self, request: HttpRequest, worker: Worker) -> None:
+        done = gettext("It goes on from its next heartbeat on.")
+        self._wish(request, worker, Worker.Wish.NONE, gettext("Told to go on."), done)
+
+    def stop_one(self, request: HttpRequest, worker: Worker) -> None:
+        done = gettext("It stops in good order from its next heartbeat on; what started it may start another.")
+        self._wish(request, worker, Worker.Wish.STOP, gettext("Told to stop."), done)
+
+    def _wish(self, request: HttpRequest, worker: Worker, wish: str, message: str, done: str) -> None:
+        alive = Worker.objects.filter(present(), pk=worker.pk).exclude(wish__in=[wish, Worker.Wish.STOP])
+        count = alive.update(wish=wish)
+        self.log_act(request, [worker] * count, message)
+        self.say(request, count, done, gettext("It is told so already, or has ended."))
+
+    def _acts(self, request: HttpRequest, worker: Worker) -> list[tuple[str, Any]]:
+        state, _label = worker_state(worker, worker.now)
+        possible = wishes_possible(state) if self.may_change(request) else []
+        return [(self.page(name, worker.pk), label) for name, label in possible]
+
+    def _page(self, request: HttpRequest, worker: Worker) -> dict[str, Any]:
         worker.now = db_now()
         worker.busy = capped_counts({worker.pk: running_on(worker.pk)})[worker.pk]
         return {
             "title": gettext("Worker %(name)s") % {"name": worker},
             "subtitle": None,
             "state": self.state_word(worker),
+            "acts": self._acts(request, worker),
             "facts": [
                 (_("Queues"), self.serves(worker)),
                 (_("Busy"), self.busy_slots(worker)),
@@ -231,10 +271,20 @@ class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
                 (_("Started"), self.started(worker)),
                 (_("Version"), worker.version or words.NOTHING),
                 (_("Id"), worker.pk),
-                *_info(worker),
+                *((str(name).replace("_", " "), value_text(value)) for name, value in worker_info(worker).items()),
             ],
             "running": list(running_on(worker.pk).order_by("claimed_at")[:20]),
         }
+
+
+def wishes_possible(state: str) -> list[tuple[str, Any]]:
+    """Return what may be wanted of a worker now: the name of the act, and its word."""
+    match state:
+        case "alive":
+            return [("quiet", _("Quiet")), ("stop", _("Stop"))]
+        case "quiet":
+            return [("wake", _("Go on")), ("stop", _("Stop"))]
+    return []
 
 
 def worker_state(worker: Worker, now: datetime) -> tuple[str, Any]:
@@ -243,13 +293,24 @@ def worker_state(worker: Worker, now: datetime) -> tuple[str, Any]:
         return "stopped", _("stopped")
     if worker.lost_at or worker.alive_until < now:
         return "gone", _("gone")
+    match worker.wish:
+        case Worker.Wish.QUIET:
+            return "quiet", _("quiet")
+        case Worker.Wish.STOP:
+            return "stopping", _("stopping")
     return "alive", _("alive")
 
 
-def _info(worker: Worker) -> list[tuple[str, str]]:
+def worker_info(worker: Worker) -> dict[str, Any]:
+    """Return what a worker says of itself, whatever is stored."""
     try:
-        info = worker.info
+        return worker.info if isinstance(worker.info, dict) else {}
     except NotDecodable:
-        return []
-    pairs = info.items() if isinstance(info, dict) else ()
-    return [(str(name).replace("_", " "), value_text(value)) for name, value in pairs]
+        return {}
+
+
+def serves_in_words(worker: Worker) -> str:
+    try:
+        return ", ".join(map(str, worker.queues)) or gettext("every queue")
+    except (NotDecodable, TypeError):
+        return words.NOTHING

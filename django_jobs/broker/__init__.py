@@ -16,7 +16,7 @@ from ..exceptions import EmbeddedServerError
 from .breaker import Breaker
 from .broker import Broker, Count, EpochChanged, Waiting
 from .cluster import ClusterConnectionFactory
-from .connection import PRODUCER, WAITER, WORKER, address, connect
+from .connection import LOOK, PRODUCER, WAITER, WORKER, address, connect
 from .waiter import Waiter
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "for_waiting",
     "for_worker",
     "is_used",
+    "trouble",
     "try_push",
 ]
 
@@ -64,6 +65,19 @@ def for_worker() -> Broker:
 def for_waiting() -> Broker:
     """Return this process's broker for those who wait for the ends of jobs."""
     return _producer().for_waiting
+
+
+def trouble() -> str | None:
+    """Return what keeps Redis from answering, asked for a second at most; None when it does, or none is used."""
+    if not is_used():
+        return None
+    try:
+        client = connect(jobs_settings.CACHE, LOOK)
+        client.ping()
+        client.close()
+    except AWAY as error:
+        return str(error).rstrip(".") or type(error).__name__
+    return None
 
 
 def try_push(waiting: list[Waiting], *, first: bool = False) -> bool:

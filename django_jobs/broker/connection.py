@@ -17,6 +17,7 @@ from .. import embedded
 # A page must answer while Redis is away; a worker can wait, though not for long: meanwhile it could ask the rows.
 PRODUCER = {"socket_connect_timeout": 0.1, "socket_timeout": 0.2}  # seconds
 WAITER = {"socket_connect_timeout": 0.2, "socket_timeout": 5.0}  # seconds
+LOOK = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}  # seconds
 WORKER = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}  # seconds
 
 

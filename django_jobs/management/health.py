@@ -1,80 +1,18 @@
-"""Says from the real state whether work that is due is being done, and why a job is not running."""
+"""Says why a job is not running."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db import Error as DatabaseAway
 
-from .. import broker, moves, states
-from ..broker import AWAY
-from ..models import Job, Queue, Worker, database, db_now
-from ..scheduler.rescue import present
+from .. import states
+from ..health import alive_workers, redis_problems, serves
+from ..models import Job, Queue, Worker, db_now
 from ..tasks import registry
 from ..worker.report import duration
-
-NEWEST = 1000  # jobs looked at: enough to see whether a queue moves
-LATE = timedelta(seconds=60)  # a job that is due for so long while nobody takes it is a problem
-
-
-def problems() -> list[str]:
-    """Return what keeps due work from being done, in words; an empty list is health."""
-    try:
-        now = db_now()
-        workers = alive_workers(now)
-    except DatabaseAway as error:
-        return [f'the database "{database()}" does not answer: {error}']
-    return [*queue_problems(now, workers), *redis_problems()]
-
-
-def alive_workers(now: datetime) -> list[Worker]:
-    return list(Worker.objects.filter(present(), alive_until__gt=now))
-
-
-def serves(worker: Worker, queue: str) -> bool:
-    return not worker.queues or queue in worker.queues
-
-
-def queue_problems(now: datetime, workers: list[Worker]) -> list[str]:
-    found = []
-    for queue in moves.queues_with_work():
-        oldest = moves.claimable_of(queue).order_by("pk").values_list("enqueued_at", flat=True).first()
-        if oldest is None:
-            continue
-        waits = duration((now - oldest).total_seconds())
-        if not any(serves(worker, queue) for worker in workers):
-            found.append(
-                f'no worker listens to "{queue}"; its oldest job waits for {waits}. '
-                f"Start one: manage.py runworker --queues {queue}"
-            )
-        elif now - oldest > LATE and not is_moving(queue, now):
-            found.append(
-                f'nothing of "{queue}" has been started for {duration(LATE.total_seconds())}; a job is due for {waits}'
-            )
-    return found
-
-
-def is_moving(queue: str, now: datetime) -> bool:
-    """Say whether a worker holds a job of the queue, or one of the newest jobs was claimed lately."""
-    if Job.objects.filter(state=states.RUNNING, queue_name=queue).exists():
-        return True
-    newest = Job.objects.order_by("-pk").values_list("queue_name", "claimed_at")[:NEWEST]
-    return any(name == queue and claimed_at and now - claimed_at < LATE for name, claimed_at in newest)
-
-
-def redis_problems() -> list[str]:
-    if not broker.is_used():
-        return []
-    try:
-        connected = broker.for_worker()
-        connected.client.ping()
-        connected.close()
-    except AWAY as error:
-        return [f"Redis at {broker.address_of_jobs()} does not answer: {error}; workers go on from the database"]
-    return []
 
 
 def explanation(id: UUID) -> dict[str, Any]:
@@ -138,4 +76,4 @@ def common_reasons(job: Job, now: datetime) -> list[str]:
         found.append(f'no worker that is alive listens to "{job.queue_name}"')
     if job.task_path not in registry.all_tasks():
         found.append(f"the task {job.task_path} is not known here")
-    return found + redis_problems()
+    return [*found, *map(str, redis_problems())]

@@ -15,6 +15,7 @@ from .. import broker, enqueue, states
 from ..broker import AWAY
 from ..conf import QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask
+from ..health import problems as health_problems
 from ..models import Job, Queue, Worker, database, db_now
 from ..scheduler import epoch, pauses
 from ..scheduler.prune import prune, tidy
@@ -22,7 +23,6 @@ from ..scheduler.rescue import present
 from ..tasks import registry
 from ..tasks.options import check_queue
 from .health import explanation
-from .health import problems as health_problems
 from .schedule_verbs import schedules
 
 CHUNK = 1000  # jobs of one transaction
@@ -91,7 +91,7 @@ def rebuild(options: Options) -> dict[str, Any]:
 
 def health(options: Options) -> dict[str, Any]:
     """Say whether work that is due is being done; exit code 1 when not."""
-    found = health_problems()
+    found = list(map(str, health_problems()))
     return {"healthy": not found, "problems": found}
 
 

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("django_jobs", "0003_schedules")]
+    dependencies = [("django_jobs", "0004_follow_ups")]
 
     operations = [
         migrations.AddField(

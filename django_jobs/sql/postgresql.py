@@ -178,7 +178,6 @@ def record(alias: str, rows: Sequence[Row]) -> set[UUID]:
         return {id for (id,) in cursor.fetchall()}
 
 
-
 def add_counts(alias: str, counts: Mapping[Cell, int]) -> None:
     """Add to counters, several workers at once; those that are not there begin with what is added."""
     columns = [list(column) for column in zip(*counts, strict=True)]

@@ -35,8 +35,8 @@ from ..patience import Patience
 from ..tasks import registry
 from .executor import succeeded_before_death, timed_out
 from .failures import one_line
-from .options import Options
 from .memory import worker_mb
+from .options import Options
 from .readers import readable
 from .report import Reporter
 from .slots import CLAIMED, STARTED, SUCCEEDED, Entry, Table
