@@ -49,7 +49,8 @@ def alive_workers(now: datetime) -> list[Worker]:
 
 
 def serves(worker: Worker, queue: str) -> bool:
-    return not worker.queues or queue in worker.queues
+    """Say whether a worker takes jobs of a queue; one that is to be quiet or to stop takes none."""
+    return not worker.wish and (not worker.queues or queue in worker.queues)
 
 
 # Queues
@@ -57,11 +58,12 @@ def serves(worker: Worker, queue: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What waits in a queue: since when the oldest job does, and how many in words, where that is known."""
+    """What waits in a queue: since when the oldest job does, and how many there are, where that is known."""
 
     queue: str
     oldest: datetime
-    count: str = ""
+    count: int = 0
+    counted: str = ""  # in words
 
 
 def queue_problems(now: datetime, workers: Collection[Worker]) -> Iterator[Problem]:
@@ -81,11 +83,15 @@ def queue_problem(
 ) -> Iterator[Problem]:
     """Say what keeps the jobs of a queue that is not paused from being started, if anything does."""
     length = now - waiting.oldest
-    told = {"queue": waiting.queue, "waits": duration(max(0.0, length.total_seconds())), "count": waiting.count}
+    told = {"queue": waiting.queue, "waits": duration(max(0.0, length.total_seconds())), "count": waiting.counted}
     if not any(serves(worker, waiting.queue) for worker in workers):
-        details = gettext("%(count)s jobs wait, the oldest for %(waits)s. Start one:")
-        if not waiting.count:
-            details = gettext("Its oldest job waits for %(waits)s. Start one:")
+        details = gettext("Its oldest job waits for %(waits)s. Start one:")
+        if waiting.count:
+            details = ngettext(
+                "%(count)s job waits, for %(waits)s. Start one:",
+                "%(count)s jobs wait, the oldest for %(waits)s. Start one:",
+                waiting.count,
+            )
         yield Problem(
             what=gettext('No worker listens to "%(queue)s".') % told,
             details=details % told,

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import Case, Count, F, Max, Min, OuterRef, Q, Subquery, Sum, When
-from django.db.models.functions import Coalesce, Left, Length
+from django.db.models.functions import Left, Length
 from django.utils import timezone
 
 from .. import states
@@ -28,7 +28,7 @@ MOST_ROWS = 100  # queues and workers
 MOST_RUNNING = 500  # jobs
 MOST_GIVEN_BACK = 50  # jobs
 POSTPONED = timedelta(seconds=31)  # beyond the longest pause of a job that was given back
-NEWEST_ATTEMPTS = 5000  # among which errors are grouped
+NEWEST_ATTEMPTS = 2000  # among which errors are grouped
 MOST_ERRORS, MOST_SCHEDULES = 8, 5
 SHORT = 1000  # characters of encoded arguments
 TYPICAL = 0.5
@@ -221,9 +221,11 @@ class Glance:
     @cached_property
     def errors(self) -> list[ErrorGroup]:
         """Return how the newest attempts failed, the error seen last first."""
-        oldest = Attempt.objects.order_by("-pk").values("pk")[NEWEST_ATTEMPTS : NEWEST_ATTEMPTS + 1]
-        newest = Attempt.objects.filter(pk__gt=Coalesce(Subquery(oldest), 0)).exclude(fingerprint="")
-        groups = newest.values("fingerprint").annotate(
+        newest = Attempt.objects.order_by("-pk").values("pk")[:NEWEST_ATTEMPTS]
+        if not connections[database()].features.allow_sliced_subqueries_with_in:
+            newest = [row["pk"] for row in newest]  # MySQL
+        failed = Attempt.objects.filter(pk__in=newest).exclude(fingerprint="")
+        groups = failed.values("fingerprint").annotate(
             exception=Max("exception_class"),
             text=Max(Left("message", 300)),
             task_path=Max("job__task_path"),

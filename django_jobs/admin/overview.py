@@ -166,7 +166,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
                 waiting=in_words(figures.waiting),
                 oldest=_length(glance.now - figures.oldest) if figures.oldest else words.NOTHING,
                 typical=_seconds(figures.typical_wait),
-                serving=sum(_is_working(one) and health.serves(one, name) for one in glance.alive),
+                serving=sum(health.serves(one, name) for one in glance.alive),
                 spark=bars(ended, titles, height=20, step=4),
                 link=self._address("queue_change", name),
                 jobs_link=f"{self._address('job_changelist')}?{urlencode({'state': 'queued', 'queue': name})}",
@@ -261,7 +261,9 @@ def _queue_problems(glance: Glance, name: str, figures: QueueFigures) -> Iterato
     if figures.queue.paused_at:
         yield health.paused_problem(figures.queue, glance.now)
     elif figures.oldest:
-        waiting = health.Waiting(queue=name, oldest=figures.oldest, count=in_words(figures.waiting))
+        waiting = health.Waiting(
+            queue=name, oldest=figures.oldest, count=figures.waiting, counted=in_words(figures.waiting)
+        )
         is_moving = bool(figures.running or figures.minutes[0] or figures.minutes[1])
         yield from health.queue_problem(waiting, glance.now, glance.alive, lambda: is_moving)
 
@@ -290,14 +292,11 @@ def charts(glance: Glance) -> dict[str, Any]:
         "succeeded_chart": bars(succeeded, titled, height=96),
         "failed_chart": bars(failed, titled, height=40),
         "minutes": [row for row in zip(moments, succeeded, failed, strict=True) if row[1] or row[2]][::-1],
-        "succeeded": sum(succeeded),
-        "failed": sum(failed),
+        "is_quiet": not any(succeeded + failed),
+        "succeeded": f"{sum(succeeded):,}",
+        "failed": f"{sum(failed):,}",
         "percentiles": [(_("Waiting time"), half_wait, most_wait), (_("Run time"), half_run, most_run)],
     }
-
-
-def _is_working(worker: Worker) -> bool:
-    return not worker.wish
 
 
 def _seconds(length: float | None) -> str:
