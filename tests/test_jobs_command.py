@@ -154,6 +154,22 @@ def test_health_names_a_queue_in_which_nothing_moves(redis_clean):
         jobs("health")
 
 
+def test_health_says_by_whom_and_why_a_queue_is_paused_in_which_jobs_wait(redis_clean):
+    alive()
+    tasks.add.using(queue_name="mail").enqueue(1, 1)
+    Queue.objects.update_or_create(
+        name="mail", defaults={"paused_at": db_now(), "paused_by": "ann", "reason": "the provider is down"}
+    )
+    out = StringIO()
+
+    with pytest.raises(SystemExit):
+        call_command("jobs", "health", "--json", stdout=out)
+
+    (problem,) = json.loads(out.getvalue())["problems"]
+    assert problem.startswith('Queue "mail" is paused since')
+    assert "by ann" in problem and problem.endswith("the provider is down")
+
+
 def test_health_says_that_redis_is_away(settings):
     settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}}
     out = StringIO()

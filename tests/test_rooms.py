@@ -15,6 +15,7 @@ PLAIN = [
     "cron",
     "signals",
     "codec",
+    "histogram",
     "ids",
     "conf",
     "exceptions",
