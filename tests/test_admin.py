@@ -23,6 +23,7 @@ TASK = admin_tasks.charge_card.module_path
 HOSTILE = "<script>alert(1)</script>'\"&{{ 7|add:7 }}‮"
 JOBS, SCHEDULES = "/admin/django_jobs/job/", "/admin/django_jobs/schedule/"
 QUEUES, WORKERS = "/admin/django_jobs/queue/", "/admin/django_jobs/worker/"
+OVERVIEW = "/admin/django_jobs/overview/"
 
 
 @pytest.fixture(autouse=True)
@@ -833,7 +834,7 @@ def test_no_page_has_inline_scripts_or_styles(admin_client):
     worker = Worker.objects.create(id=uuid4(), host="a", pid=1, alive_until=db_now())
 
     for page in (
-        *(JOBS, SCHEDULES, QUEUES, WORKERS, f"{SCHEDULES}add/", f"{QUEUES}a/change/"),
+        *(OVERVIEW, JOBS, SCHEDULES, QUEUES, WORKERS, f"{SCHEDULES}add/", f"{QUEUES}a/change/"),
         *(f"{JOBS}{one.pk}/change/", f"{SCHEDULES}{schedule.pk}/change/", f"{WORKERS}{worker.pk}/change/"),
     ):
         source = admin_client.get(page).content.decode()

@@ -25,8 +25,8 @@ from .counts import CAP, capped_counts
 
 DAY, CHART_MINUTES, SPARK_MINUTES = timedelta(days=1), 60, 30
 MOST_ROWS = 100  # queues and workers
-MOST_RUNNING = 500  # jobs
-MOST_GIVEN_BACK = 50  # jobs
+MOST_AT_HAND = 600  # jobs that run or were given back
+MOST_RUNNING = 500  # jobs counted one by one
 POSTPONED = timedelta(seconds=31)  # beyond the longest pause of a job that was given back
 NEWEST_ATTEMPTS = 2000  # among which errors are grouped
 MOST_ERRORS, MOST_SCHEDULES = 8, 5
@@ -110,11 +110,10 @@ class Glance:
         jobs = Job.objects.alias(args_length=Length("args"), kwargs_length=Length("kwargs"))
         jobs = jobs.annotate(**{f"short_{name}": value for name, value in columns.items()})
         names = ("pk", "state", "task_path", "queue_name", "worker", "reason", "short_args", "short_kwargs")
-        running = jobs.filter(state=states.RUNNING).order_by("worker", "slot")
+        running = jobs.filter(state=states.RUNNING).order_by().values_list(*names)
         back = jobs.filter(state=states.SCHEDULED, run_after__lt=DbNow() + POSTPONED).exclude(reason="")
-        both = running.values_list(*names)[:MOST_RUNNING].union(
-            back.order_by("run_after").values_list(*names)[:MOST_GIVEN_BACK], all=True
-        )
+        # One limit for both: not every database allows one in each part. What runs comes first.
+        both = running.union(back.order_by().values_list(*names), all=True)[:MOST_AT_HAND]
         return [_job(*row) for row in both]
 
     @cached_property

@@ -132,7 +132,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
         waiting = sum(one.waiting for one in glance.queues.values())
         running = len(glance.running)
         yield self._tile(states.QUEUED, in_words(waiting), _("waiting"))
-        yield self._tile(states.RUNNING, f"{running}+" if running >= MOST_RUNNING else str(running), _("running"))
+        yield self._tile(states.RUNNING, f"{MOST_RUNNING}+" if running >= MOST_RUNNING else str(running), _("running"))
         yield self._tile(states.RETRYING, in_words(glance.totals[states.RETRYING]), _("will be retried"))
         failed = glance.of_a_day(Counter.Kind.FAILED)
         ended = failed + glance.of_a_day(Counter.Kind.SUCCEEDED)

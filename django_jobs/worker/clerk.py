@@ -240,7 +240,7 @@ class Clerk:
         if wish is None or wish == self._table.wish() or wish not in Worker.Wish.values:
             return
         self._table.set_wish(wish)
-        logger.info("people want this worker %s", Worker.Wish(wish).label)
+        self._reporter.say("wish", f"somebody wants this worker {Worker.Wish(wish).label}", wish=wish)
         if wish == Worker.Wish.STOP:
             os.kill(self._pid, signal.SIGTERM)
 

@@ -124,3 +124,18 @@ def test_it_fits_without_scripts_too(site, options, width):
     assert page.locator("main").bounding_box()["width"] <= width
     page.click("button:has-text('Quiet')")
     assert "takes nothing more" in page.inner_text("main")
+
+
+def test_it_lives_under_a_strict_content_security_policy(site):
+    page = site.page("/admin/login/")
+
+    def answer_strictly(route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"content-security-policy": "default-src 'self'"})
+
+    page.route(f"**{OVERVIEW}", answer_strictly)
+    page.goto(OVERVIEW)
+    Queue.objects.filter(name="reports").update(paused_at=db_now(), paused_by="ada", reason="a deploy")
+
+    page.wait_for_selector(".dj-alerts:has-text('by ada')", timeout=60_000)
+    assert page.locator(".dj-chart rect").count() > 60  # and the browser had no complaint

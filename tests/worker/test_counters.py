@@ -199,6 +199,7 @@ def test_a_worker_counts_what_it_did(burst):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.postgresql  # on SQLite an idle worker beats once a minute
 def test_a_quiet_worker_takes_nothing_until_it_is_wanted_again(worker):
     worker().ready()
     wait_for_state(tasks.add.enqueue(1, 1), states.SUCCEEDED)
@@ -206,8 +207,6 @@ def test_a_quiet_worker_takes_nothing_until_it_is_wanted_again(worker):
 
     Worker.objects.update(wish="quiet")
     seen = one.beat_at
-    if connection.vendor == "sqlite":
-        pytest.skip("an idle worker on SQLite beats once a minute")
     wait_for(lambda: Worker.objects.get().beat_at > seen + timedelta(seconds=3), 60, "a beat")
     job = tasks.add.enqueue(1, 1)
     time.sleep(1.5)
@@ -230,3 +229,14 @@ def test_a_worker_that_is_wanted_to_stop_ends_in_good_order(worker, processes):
     assert process.end(60) == 0
     assert Worker.objects.get().stopped_at
     assert Worker.objects.get().info["memory_mb"] > 5
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.once
+def test_a_worker_says_that_it_goes_on_without_redis(worker):
+    process = worker(DJANGO_JOBS_TEST_REDIS="redis://127.0.0.1:1/0").ready()
+
+    wait_for(lambda: Worker.objects.filter(info__contains="without_redis_s").exists(), 60, "the worker to say so")
+
+    wait_for_state(tasks.add.enqueue(1, 1), states.SUCCEEDED, seconds=60)
+    assert "refused the connection" in process.output

@@ -26,7 +26,10 @@
             for (const region of regions(root)) {
                 const fresh = page.querySelector(`[data-dj-region="${region.dataset.djRegion}"]`);
                 if (fresh && !isInUse(region)) {
-                    region.replaceWith(document.importNode(fresh, true));
+                    const shown = document.importNode(fresh, true);
+                    const scrolled = region.scrollTop;
+                    region.replaceWith(shown);
+                    shown.scrollTop = scrolled;
                 }
             }
         }
