@@ -106,6 +106,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
+        request.current_app = self.admin_site.name  # for links in the template, on any admin site
         glance = Glance()
         parts = {name: request.user.has_perm(f"django_jobs.view_{name}") for name in ("queue", "worker", "schedule")}
         page = {
