@@ -49,7 +49,7 @@ NOT_REDIS = problem(
 NO_URL = problem(
     "E006",
     'LOCATION of CACHES["{alias}"] is {location}, not a Redis URL.',
-    'Write it as "redis://127.0.0.1:6379/1".',
+    'Write it as "redis://127.0.0.1:6379/1"; in a password, @ is written %40, / %2F, # %23, ? %3F and a comma %2C.',
 )
 NO_SUCH_DATABASE = problem(
     "E007",
@@ -188,7 +188,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "KEEP_COUNTERS": (_or_none(is_pause), "seconds or a timedelta, not negative, or None for ever"),
     "MAX_ARGS_BYTES": (_at_least(2), "a number of bytes"),
     "MAX_RESULT_BYTES": (_at_least(2), "a number of bytes"),
-    "SENSITIVE": (lambda value: _is_list(value, _is_text), "a list of parts of argument names"),
+    "SENSITIVE": (
+        lambda value: _is_list(value, lambda word: isinstance(word, str) and any(map(str.isalpha, word))),
+        'a list of words of argument names, such as ["password", "api_key"]',
+    ),
     "UNKNOWN_TASK_AFTER": (is_duration, "seconds or a timedelta"),
     "MIDDLEWARE": (lambda value: _is_list(value, _is_text), "a list of dotted paths"),
 }
@@ -252,6 +255,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
+def _shown_location(value: Any) -> str:
+    """Return what was given instead of a URL, unless it may hold a password."""
+    text = _shown(value)
+    return "set" if set(text) & set("@?#") or "//:" in text else text
+
+
 def _check_cache(given: _Given) -> Iterator[checks.CheckMessage]:
     alias = given.get("CACHE")
     if alias is None or "CACHE" in given.wrong:
@@ -262,8 +271,11 @@ def _check_cache(given: _Given) -> Iterator[checks.CheckMessage]:
     cache = django_settings.CACHES[alias]
     if not _is_django_redis(cache.get("BACKEND", "")):
         yield NOT_REDIS.found(alias=alias, backend=cache.get("BACKEND") or "cache without BACKEND")
-    elif not _urls(cache) or not all("://" in str(url) for url in _urls(cache)):
-        yield NO_URL.found(alias=alias, location=_shown(cache.get("LOCATION", "")))
+        return
+    from .broker.connection import is_url  # here: the check must answer where django-redis is missing
+
+    if not _urls(cache) or not all(is_url(str(url)) for url in _urls(cache)):
+        yield NO_URL.found(alias=alias, location=_shown_location(cache.get("LOCATION", "")))
     elif error := _refusal(cache.get("OPTIONS") or {}):
         yield WRONG_OPTIONS.found(alias=alias, error=error)
     else:

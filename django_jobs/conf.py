@@ -64,8 +64,12 @@ class Settings:
     MAX_ARGS_BYTES = Option(1024 * 1024)  # int: encoded args and kwargs together
     MAX_RESULT_BYTES = Option(1024 * 1024)  # int: encoded return value
     SENSITIVE = Option(
-        ["password", "passwd", "token", "secret", "card", "authorization", "api_key", "apikey"]
-    )  # list of str: parts of argument names shown as "hidden"
+        [
+            *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "jwt", "authorization"),
+            *("credential", "api_key", "access_key", "private_key", "secret_key"),
+            *("card", "card_number", "credit_card", "debit_card", "cvv", "cvc"),
+        ]
+    )  # list of str: words of argument names shown as "hidden"
     UNKNOWN_TASK_AFTER = Option(timedelta(days=1))  # duration: how long a job waits for a worker that knows its task
     MIDDLEWARE = Option([])  # list of str: dotted paths of wrappers around enqueue and execute
 

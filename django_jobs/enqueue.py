@@ -19,6 +19,7 @@ from .conf import jobs_settings
 from .middleware import wrapped
 from .models import Job, Queue, database, db_now
 from .moves import Moved
+from .plain import plain
 from .sql import statements
 
 logger = logging.getLogger("django_jobs.enqueue")
@@ -136,7 +137,7 @@ def _make_queues(alias: str, names: set[str]) -> None:
             Queue.objects.using(alias).bulk_create(rows, ignore_conflicts=True)
             _known_queues.update(new)
     except DatabaseError:  # the jobs are committed; the next one tries again
-        logger.warning("no rows for the queues %s", ", ".join(sorted(names)), exc_info=True)
+        logger.warning("no rows for the queues %s", ", ".join(map(plain, sorted(names))), exc_info=True)
 
 
 def warn_of_other_transaction(ours: BaseDatabaseWrapper) -> None:

@@ -23,6 +23,7 @@ PLAIN = [
     "failpoints",
     "middleware",
     "patience",
+    "plain",
 ]
 
 

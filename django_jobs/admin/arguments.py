@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import codec
 from ..exceptions import NotDecodable
-from ..tasks.calls import HIDDEN, argument_names, known_task, masked, secrecy
+from ..tasks.calls import HIDDEN, argument_names, known_task, masked
+from ..tasks.sensitive import secrecy
 
 IsSecret = Callable[[str], bool]
 

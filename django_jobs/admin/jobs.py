@@ -39,7 +39,8 @@ from ..models import (
 )
 from ..models.job import STATE_LABELS
 from ..tasks import registry
-from ..tasks.calls import call_text, known_task, masked, named_arguments, secrecy, value_text
+from ..tasks.calls import call_text, known_task, masked, named_arguments, value_text
+from ..tasks.sensitive import secrecy
 from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of
 from .counts import CAP, CappedPaginator, capped_counts, in_words

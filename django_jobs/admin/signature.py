@@ -20,7 +20,8 @@ from django.utils.translation import gettext_lazy as _
 from .. import codec
 from ..exceptions import NotDecodable, NotEncodable
 from ..tasks import Task
-from ..tasks.calls import HIDDEN, masked, secrecy
+from ..tasks.calls import HIDDEN, masked
+from ..tasks.sensitive import secrecy
 from .arguments import ArgumentsField, in_json, not_json
 
 OMITTED = object()  # the field was left empty: the function's own default is used

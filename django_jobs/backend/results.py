@@ -20,12 +20,15 @@ from .task import as_enqueued
 from .threads import outside_the_loop
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JobResult(TaskResult):
     """A TaskResult whose arguments may be of every type that jobs carry."""
 
     def __post_init__(self) -> None:
         """Take them as they are: Django's own refuses a Decimal."""
+
+    def __repr__(self) -> str:
+        return f"<JobResult {self.id} of {self.task.module_path}: {self.status}>"  # without arguments: secrets
 
 
 def find(result_id: str, alias: str) -> TaskResult:

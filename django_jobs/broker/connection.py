@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -59,15 +60,27 @@ def location(cache: dict[str, Any]) -> str:
     where = cache.get("LOCATION") or ""
     if isinstance(where, str):
         where = where.split(",")
-    if not where or "://" not in where[0]:
-        raise ImproperlyConfigured('LOCATION of the jobs cache must be a Redis URL such as "redis://127.0.0.1:6379/1".')
+    if not where or not is_url(where[0]):
+        raise ImproperlyConfigured(
+            'LOCATION of the jobs cache must be a Redis URL such as "redis://127.0.0.1:6379/1"; '
+            "in a password, @ is written %40, / %2F, # %23, ? %3F and a comma %2C."
+        )
     return where[0]
+
+
+def is_url(text: str) -> bool:
+    """Say whether a URL can be taken apart; else a part of its password could pass for a port or a path."""
+    parts = urlsplit(text)
+    try:
+        parts.port  # noqa: B018  raises for what is no number
+    except ValueError:
+        return False
+    where = parts.hostname or (parts.scheme == "unix" and parts.path)
+    return bool(parts.scheme and where) and "@" not in parts.path + parts.query + parts.fragment
 
 
 def address(alias: str) -> str:
     """Return where the alias's Redis is, without credentials, for people."""
-    from urllib.parse import urlsplit  # here: only for messages
-
     parts = urlsplit(location(cache_settings(alias)))
     host = parts.hostname or ""
     return f"{host}{f':{parts.port}' if parts.port else ''}{parts.path}"

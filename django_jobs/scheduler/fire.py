@@ -18,6 +18,7 @@ from django.db.models import Count, Q, QuerySet
 from .. import enqueue, failpoints
 from ..models import DbNow, Job, Schedule, ScheduleRun, database, db_now
 from ..models.schedule import Overlap
+from ..plain import plain
 from ..sql.schedules import advance
 from .firing import DUE, Firing, Planned, firing, planned
 from .produce import hold, job_of
@@ -155,7 +156,7 @@ def _skip_moments(one: Firing) -> bool:
         last = max(filter(None, (taken.due_at, row.last_due_at)))
         again = firing(row, row.now)
         _advance(database(), [Firing(schedule=row, missed=last, next_due_at=again.next_due_at, note=again.note)], [[]])
-        logger.warning("schedule %s (%s) has made its job for %s before", pk, row.name, taken.due_at)
+        logger.warning("schedule %s (%s) has made its job for %s before", pk, plain(row.name), taken.due_at)
     return True
 
 

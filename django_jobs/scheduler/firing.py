@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from ..models import Schedule, ScheduleRun
 from ..models.schedule import AfterDowntime, Overlap
+from ..plain import plain
 
 logger = logging.getLogger("django_jobs.scheduler")
 
@@ -40,7 +41,7 @@ def firing(schedule: Schedule, now: datetime) -> Firing:
         moments, missed = _due_moments(schedule, now)
         following = schedule.moment_after(max(filter(None, (now, *moments, missed, schedule.last_due_at))))
     except ValueError as error:
-        logger.error("schedule %s (%s) is disabled: %s", schedule.pk, schedule.name, error)
+        logger.error("schedule %s (%s) is disabled: %s", schedule.pk, plain(schedule.name), error)
         return Firing(schedule=schedule, note=_("Its rule is not valid: %(error)s") % {"error": error})
     if schedule.max_runs is not None:
         moments = moments[: max(0, schedule.max_runs - schedule.run_count)]

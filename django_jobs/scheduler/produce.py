@@ -13,6 +13,7 @@ from .. import enqueue, states
 from ..conf import jobs_settings, seconds
 from ..exceptions import JobsError
 from ..models import DbNow, Job, Schedule, ScheduleRun, database, db_now
+from ..plain import plain
 from ..tasks import registry
 
 logger = logging.getLogger("django_jobs.scheduler")
@@ -31,7 +32,8 @@ def job_of(schedule: Schedule, due_at: datetime | None = None, *, now: datetime 
     try:
         return checked_job_of(schedule, run_after)
     except (JobsError, TypeError) as error:
-        logger.warning("schedule %s (%s) makes its job unchecked: %s", schedule.pk, schedule.name, error)
+        name, reason = plain(schedule.name), plain(str(error))
+        logger.warning("schedule %s (%s) makes its job unchecked: %s", schedule.pk, name, reason)
         return _unchecked_job_of(schedule, run_after)
 
 

@@ -19,6 +19,7 @@ from ..ids import first_id_since
 from ..models import Job, Queue, Worker
 from ..moves import Moved, queues_with_work
 from ..patience import Patience
+from ..plain import plain
 from . import epoch
 from .rescue import present
 
@@ -117,7 +118,7 @@ class Reconcile:
         named = set(self._broker.queues())
         wrong = {*queues_with_work()} - named | {queue for queue in named if not self._adds_up(queue)}
         for queue in wrong & self._suspects:
-            logger.warning("what Redis holds of queue %s does not add up; it is filled again", queue)
+            logger.warning("what Redis holds of queue %s does not add up; it is filled again", plain(queue))
             self._broker.drop(queue)
         self._suspects = wrong - self._suspects
 

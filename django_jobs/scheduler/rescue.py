@@ -14,6 +14,7 @@ from .. import enqueue, following, moves, states
 from ..conf import BEAT_SECONDS, LEASE_SECONDS
 from ..models import DbNow, Job, Worker
 from ..moves import Held
+from ..plain import plain
 
 logger = logging.getLogger("django_jobs.scheduler")
 
@@ -40,9 +41,8 @@ class Rescue:
             return 0
         for worker in dead:
             if Worker.objects.filter(pk=worker.pk, alive_until__lte=DbNow()).update(lost_at=DbNow()):
-                logger.warning(
-                    "worker %s is gone: no heartbeat for %g s; its jobs run elsewhere", worker, LEASE_SECONDS
-                )
+                name = plain(str(worker))
+                logger.warning("worker %s is gone: no heartbeat for %g s; its jobs run elsewhere", name, LEASE_SECONDS)
         return self._free_jobs()
 
     def _free_jobs(self) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-from ..conf import jobs_settings
 from ..exceptions import TaskNotFound
 from ..models import Job, Schedule
 from . import registry
 from .definition import Task
+from .sensitive import secrecy
 
 HIDDEN = "hidden"
 UNREADABLE = "…"
@@ -66,13 +66,6 @@ def shown_arguments(job: Job | Schedule) -> Iterator[Argument]:
         yield Argument(name, Hidden() if is_secret(name) else masked(value, is_secret), False)
     for name, value in job.kwargs.items():
         yield Argument(name, Hidden() if is_secret(name) else masked(value, is_secret), True)
-
-
-def secrecy(task: Task | None) -> Callable[[str], bool]:
-    """Return a function that says whether a name is a secret's: by the task's option, or by SENSITIVE."""
-    names = set(task.sensitive) if task else set()
-    parts = [part.lower() for part in jobs_settings.SENSITIVE]
-    return lambda name: name in names or any(part in name.lower() for part in parts)
 
 
 def masked(value: Any, is_secret: Callable[[str], bool], instead: Any = None) -> Any:

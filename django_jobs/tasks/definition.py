@@ -39,8 +39,8 @@ CALLBACKS = ("on_success", "on_failure", "on_retry")
 class Call(Generic[P]):
     """Arguments for one job, made by ``task.s(...)``."""
 
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: tuple[Any, ...] = field(default=(), repr=False)  # they may be secret
+    kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     task: Task | None = field(default=None, repr=False)  # that made it
 
 

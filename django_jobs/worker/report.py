@@ -8,13 +8,12 @@ import os
 import socket
 import sys
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, TextIO
 
 from .. import states
 from ..models import Job
 from ..moves import Outcome
-from .failures import storable
+from ..plain import lines, plain
 from .slots import Header
 
 SIGNS = {
@@ -35,7 +34,7 @@ class Reporter:
 
     def say(self, event: str, text: str, /, **details: Any) -> None:
         """Tell something about the worker itself."""
-        self._write([text])
+        self._write([lines(text)])
 
     def finished(self, ended: list[tuple[Job, Outcome]]) -> None:
         if ended:
@@ -136,12 +135,6 @@ def identity(job: Job) -> dict[str, Any]:
 def tries(job: Job) -> str:
     tried = f"attempt {job.failures + 1}"
     return tried if job.max_attempts is None else f"{tried} of {job.max_attempts}"
-
-
-@lru_cache(maxsize=256)  # mostly names of tasks
-def plain(text: str) -> str:
-    """Return text from data on one line and without control characters: it may end up in a terminal."""
-    return storable("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), 500)
 
 
 def duration(seconds: float) -> str:

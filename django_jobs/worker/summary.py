@@ -13,6 +13,7 @@ from .. import broker
 from ..broker import AWAY
 from ..conf import jobs_settings
 from ..models import Schedule, database
+from ..plain import plain
 from ..tasks import registry
 from .failures import one_line
 from .options import Options
@@ -80,7 +81,7 @@ def schedules() -> str:
     if following is None:
         return f"{count}"
     due_in = max(0.0, (following.next_due_at - timezone.now()).total_seconds())
-    return f"{count}, next is {following.name} in {duration(due_in)}"
+    return f"{count}, next is {plain(following.name)} in {duration(due_in)}"
 
 
 def tasks() -> str:

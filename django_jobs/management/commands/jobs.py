@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from django_jobs.management import schedule_verbs, worker_command
 from django_jobs.management.verbs import VERBS
+from django_jobs.plain import escaped
 
 
 class Command(BaseCommand):
@@ -46,7 +47,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(told, default=str))
         else:
             for name, value in told.items():
-                self.stdout.write(f"{name}: {in_words(value)}")
+                self.stdout.write(f"{escaped(name)}: {in_words(value)}")
         if told.get("healthy") is False:
             sys.exit(1)
 
@@ -73,7 +74,7 @@ def in_words(value: Any) -> str:
         case list():
             return "; ".join(map(in_words, value)) or "none"
         case dict():
-            return ", ".join(f"{name} {in_words(part)}" for name, part in value.items())
+            return ", ".join(f"{escaped(name)} {in_words(part)}" for name, part in value.items())
         case bool():
             return "yes" if value else "no"
-    return str(value)
+    return escaped(str(value))
