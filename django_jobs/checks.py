@@ -258,7 +258,7 @@ def _shown(value: Any) -> str:
 def _shown_location(value: Any) -> str:
     """Return what was given instead of a URL, unless it may hold a password."""
     text = _shown(value)
-    return "set" if set(text) & set("@?#") or "//:" in text else text
+    return "set" if set(text) & set("@?#") or ":" in text.partition("://")[2] else text
 
 
 def _check_cache(given: _Given) -> Iterator[checks.CheckMessage]:

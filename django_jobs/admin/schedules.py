@@ -334,7 +334,11 @@ class ScheduleAdmin(JobsModelAdmin):
         if not self.may_act(request, schedule):
             raise PermissionDenied
         changed = [capfirst(_label(name)) for name in schedule.overrides]
-        restore(schedule)
+        try:
+            restore(schedule)
+        except ValueError as error:  # what is stored of the code cannot be read any more
+            messages.error(request, f"{schedule.name}: {error}")
+            return
         if changed:
             self.log_act(request, [schedule], gettext("Back to what the code says: %s.") % ", ".join(changed))
         self.say(request, len(changed), gettext("It is as the code says."), gettext("It was as the code says."))

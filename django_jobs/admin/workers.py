@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -74,7 +75,8 @@ class QueueAdmin(LookOnlyMixin, JobsModelAdmin):
     @admin.display(description=_("waiting"))
     def waiting_now(self, queue: Queue) -> SafeString:
         jobs = reverse(f"{self.admin_site.name}:django_jobs_job_changelist")
-        link = format_html('<a href="{}?state=queued&amp;queue={}">{}</a>', jobs, queue.name, in_words(queue.waiting))
+        query = urlencode({"state": states.QUEUED, "queue": queue.name})
+        link = format_html('<a href="{}?{}">{}</a>', jobs, query, in_words(queue.waiting))
         return words.labelled(_("waiting"), link)
 
     @admin.display(description=_("state"))

@@ -119,10 +119,11 @@ def as_ours(task: framework.Task | Task, alias: str) -> BackendTask:
 def find_declared(path: str) -> BackendTask | None:
     """Return the framework's task of that path, declared for another backend, if its module is imported here.
 
-    A call may come to us all the same, by ``using(backend=...)``. Nothing is imported because data names it.
+    A call may come to us all the same, by ``using(backend=...)``. Nothing is imported because data names it, not
+    even by a module that imports what it is asked for.
     """
     module, _, name = path.rpartition(".")
-    declared = getattr(sys.modules.get(module), name, None)
+    declared = getattr(sys.modules.get(module), "__dict__", {}).get(name)
     if not isinstance(declared, framework.Task) or declared.module_path != path:
         return None
     alias = next((alias for alias, _ in our_backends()), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -97,3 +98,8 @@ async def sleep_async_with_effect(seconds, key):
 @task
 def exit_with_0():
     os._exit(0)
+
+
+@task
+def which_are_loaded(modules):
+    return [name for name in modules if name in sys.modules]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import ModuleType
 
 import django
 import pytest
@@ -418,3 +419,15 @@ print("django_jobs.models" in sys.modules, send.timeout, type(send).__name__)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert (done.stdout.strip(), done.stderr) == ("False 3 BackendTask", "")
+
+
+def test_a_module_that_imports_what_it_is_asked_for_is_not_asked(monkeypatch):
+    def no_import(name):
+        raise AssertionError(f"asked for {name}")
+
+    lazy = ModuleType("lazy")
+    monkeypatch.setattr(lazy, "__getattr__", no_import, raising=False)
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+
+    with pytest.raises(django_jobs.TaskNotFound):
+        registry.get("lazy.os")
