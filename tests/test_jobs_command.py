@@ -10,11 +10,17 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_jobs import states
+from django_jobs import enqueue, states
 from django_jobs.models import Job, Queue, Schedule, Worker, db_now
 from tests.app import tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def no_queue_is_known(monkeypatch):
+    """Forget the queues of other tests: this process believes that their rows are still there."""
+    monkeypatch.setattr(enqueue, "_known_queues", set())
 
 
 def jobs(*arguments: str) -> dict:
