@@ -89,7 +89,10 @@ def hostile_rows(hostile: str) -> dict[str, models.Model]:
         "declared schedule": declared,
         "queue": queue,
         "paused queue": paused,
+        "full queue": queue,
         "worker": worker,
+        "quiet worker": worker,
+        "error": Attempt.objects.first(),
     } | jobs
 
 
@@ -301,7 +304,7 @@ def redis_at(settings, url: str) -> None:
 
 
 def told_of_redis() -> list[str]:
-    return [redis(), *redis_problems(), *health.redis_problems(), broker.address_of_jobs()]
+    return [redis(), *redis_problems(), *map(str, health.redis_problems()), broker.address_of_jobs()]
 
 
 def test_a_wrong_password_of_redis_is_told_without_it(settings, caplog):

@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,14 +26,14 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, get_resolver, reverse
 
 from django_jobs import public
-from django_jobs.models import Queue, Worker, db_now
+from django_jobs.models import Attempt, Queue, Worker, db_now
 from tests.test_admin import failed_job, job
 from tests.test_schedule_admin import form
 from tests.test_schedules import saved
 
 pytestmark = pytest.mark.django_db
 LABEL = "django_jobs"
-OURS = [model for model in admin.site._registry if model._meta.app_label == LABEL]
+OURS = [model for model in admin.site._registry if model._meta.app_label == LABEL and not model._meta.proxy]
 TOKEN = "a" * 32
 
 
@@ -88,6 +88,8 @@ def confirmed() -> dict[str, Any]:
 
 
 PAGES = {
+    "overview_changelist": shown("job"),
+    "overview_retry": Page(**BUTTON, act={"change_job"}, of="error"),
     "job_changelist": shown("job"),
     "job_add": CLOSED,
     "job_change": Page(look=looks("job"), act=NOBODY),
@@ -111,7 +113,11 @@ PAGES = {
     "queue_delete": CLOSED,
     "queue_pause": Page(**BUTTON, act={"change_queue"}, data=lambda: {"reason": "the printer burns"}),
     "queue_resume": Page(**BUTTON, act={"change_queue"}, of="paused queue"),
+    "queue_purge": Page(**BUTTON, act={"change_queue"}, of="full queue"),
     "worker_changelist": shown("worker"),
+    "worker_quiet": Page(**BUTTON, act={"change_worker"}),
+    "worker_wake": Page(**BUTTON, act={"change_worker"}, of="quiet worker"),
+    "worker_stop": Page(**BUTTON, act={"change_worker"}),
     "worker_add": CLOSED,
     "worker_change": Page(look=looks("worker"), act=NOBODY),
     "worker_history": shown("worker"),
@@ -168,8 +174,15 @@ def rows() -> dict[str, models.Model]:
         "declared schedule": declared,
         "queue": Queue.objects.create(name="mail"),
         "paused queue": Queue.objects.create(name="paused", paused_at=now, reason="closed"),
-        "worker": Worker.objects.create(id=uuid4(), host="web-1", pid=1, alive_until=now + timedelta(days=1)),
+        "full queue": Queue.objects.create(name=job(queue_name="full").queue_name),
+        "worker": worker(now),
+        "quiet worker": worker(now, wish=Worker.Wish.QUIET),
+        "error": Attempt.objects.get(),
     }
+
+
+def worker(now: datetime, **columns: Any) -> Worker:
+    return Worker.objects.create(id=uuid4(), host="web-1", pid=1, alive_until=now + timedelta(days=1), **columns)
 
 
 def everything() -> dict[str, Any]:
@@ -180,9 +193,11 @@ def everything() -> dict[str, Any]:
 
 def address(name: str, rows: dict[str, models.Model]) -> str:
     model, _, what = name.partition("_")
+    if what in ("changelist", "add", "day"):
+        return reverse(f"admin:{LABEL}_{name}")
     one = rows[PAGES[name].of or model]
-    has_row = what not in ("changelist", "add", "day")
-    return reverse(f"admin:{LABEL}_{name}", args=[quote(one.pk)] if has_row else [])
+    key = one.fingerprint if isinstance(one, Attempt) else quote(one.pk)
+    return reverse(f"admin:{LABEL}_{name}", args=[key])
 
 
 # The people

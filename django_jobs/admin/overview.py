@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -219,7 +220,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
             )
 
     def _address(self, name: str, *args: Any) -> str:
-        return reverse(f"{self.admin_site.name}:django_jobs_{name}", args=args)
+        return reverse(f"{self.admin_site.name}:django_jobs_{name}", args=[quote(one) for one in args])
 
     # Acts
 

@@ -320,7 +320,7 @@ class ScheduleAdmin(JobsModelAdmin):
             if job:
                 text = format_html('{}: <a href="{}">{}</a>', schedule.name, self._job_page(job.pk), _("runs now"))
                 messages.success(request, text)
-            return self._back(request)
+            return self._to_list(request)
         if job is None:
             return HttpResponseRedirect(self.page("change", schedule.pk))
         messages.success(request, gettext("This is the job, made just now."))
@@ -328,7 +328,7 @@ class ScheduleAdmin(JobsModelAdmin):
 
     def switch_one(self, request: HttpRequest, schedule: Schedule) -> HttpResponse:
         self._set_enabled(request, Schedule.objects.filter(pk=schedule.pk), not schedule.enabled)
-        return self._back(request)
+        return self._to_list(request)
 
     def restore_one(self, request: HttpRequest, schedule: Schedule) -> None:
         if not self.may_act(request, schedule):
@@ -343,7 +343,7 @@ class ScheduleAdmin(JobsModelAdmin):
             self.log_act(request, [schedule], gettext("Back to what the code says: %s.") % ", ".join(changed))
         self.say(request, len(changed), gettext("It is as the code says."), gettext("It was as the code says."))
 
-    def _back(self, request: HttpRequest) -> HttpResponse:
+    def _to_list(self, request: HttpRequest) -> HttpResponse:
         """Return to the list as it was."""
         query = request.GET.get("back", "")
         return HttpResponseRedirect(f"{self.page('changelist')}{'?' + query if query else ''}")
