@@ -185,7 +185,7 @@ def with_count(lines: Sequence[str]) -> list[str]:
 def surroundings(found: Results) -> str:
     rows = [[name, value] for name, value in found.machine.items()]
     rows += [["measured", f"{found.began} UTC, at commit {found.commit}"], ["command", f"`{found.command}`"]]
-    rows.append(["sizes", ", ".join(f"{name} {value}" for name, value in found.sizes.items())])
+    rows.append(["sizes", ", ".join(f"{name} {_in_words(value)}" for name, value in found.sizes.items())])
     return "## Where\n\n" + table(["", ""], rows)
 
 
@@ -216,3 +216,7 @@ def figure(value: float | None) -> str:
 
 if __name__ == "__main__":
     write(Results.load(FOLDER / "full.json"))
+
+
+def _in_words(value: object) -> str:
+    return " to ".join(f"{one:,}" for one in (value[0], value[-1])) if isinstance(value, tuple | list) else f"{value}"
