@@ -58,7 +58,7 @@ def insert_wrapped(alias: str, jobs: Sequence[Job]) -> None:
 
 def insert(alias: str, jobs: Sequence[Job]) -> None:
     """Insert rows, all or none; moments that are given as a timedelta are counted by the database's clock."""
-    if any(type(job.run_after) is timedelta or type(job.expires_at) is timedelta for job in jobs):
+    if any(isinstance(job.run_after, timedelta) or isinstance(job.expires_at, timedelta) for job in jobs):
         _resolve_moments(jobs, db_now())
     if len(jobs) <= INSERT_CHUNK:
         statements(alias).insert(alias, jobs)
@@ -90,9 +90,9 @@ def push(connection: BaseDatabaseWrapper, waiting: list[Waiting], *, first: bool
     """Do as ``dispatch``, for what waits."""
     if not waiting or not broker.is_used():
         return
-    push = _push_at_this_commit(connection)
-    if push and push.first == first:
-        push.waiting += waiting  # one push for all jobs of a transaction
+    registered = _push_at_this_commit(connection)
+    if registered and registered.first == first:
+        registered.waiting += waiting  # one push for all jobs of a transaction
     else:
         connection.on_commit(_Push(waiting, first))
 

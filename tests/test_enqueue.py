@@ -358,6 +358,15 @@ def test_a_delay_is_counted_by_the_database_from_the_enqueue(redis_clean, many):
     assert redis_clean.keys("*lane*") == []
 
 
+def test_a_delay_of_somebodys_own_class_is_counted_too():
+    class Delay(timedelta):
+        pass
+
+    job = add.using(run_after=Delay(hours=1)).enqueue(1, 2)
+
+    assert job.run_after == Job.objects.get().run_after == job.enqueued_at + HOUR
+
+
 def test_the_same_delay_is_counted_anew_at_each_enqueue():
     later = add.using(run_after=HOUR)
 
