@@ -10,7 +10,7 @@ from django.db import Error as DatabaseAway
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 
-from . import broker, moves, states
+from . import backlog, broker, states
 from .models import Job, Queue, Schedule, Worker, database, db_now
 from .scheduler.rescue import present
 from .worker.report import duration
@@ -68,8 +68,8 @@ class Waiting:
 
 def queue_problems(now: datetime, workers: Collection[Worker]) -> Iterator[Problem]:
     paused = {queue.name: queue for queue in Queue.objects.filter(paused_at__isnull=False)}
-    for name in moves.queues_with_work():
-        oldest = moves.claimable_of(name).order_by("pk").values_list("enqueued_at", flat=True).first()
+    for name in backlog.queues_with_work():
+        oldest = backlog.claimable_of(name).order_by("pk").values_list("enqueued_at", flat=True).first()
         if oldest is None:
             continue
         if name in paused:

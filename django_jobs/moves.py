@@ -5,26 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import Error, InterfaceError, OperationalError, connections, models, transaction
+from django.db import Error, InterfaceError, OperationalError, models, transaction
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce, Concat, Replace, Right
 
-from . import codec, states
+from . import backlog, codec, states
 from .conf import jobs_settings
-from .models import Attempt, DbNow, EncodedText, Job, Queue, Traceback, database
+from .models import Attempt, DbNow, EncodedText, Job, Traceback, database
 from .models.job import LOG_LENGTH
 from .sql import statements
 from .sql.outcome import Row
 
 logger = logging.getLogger("django_jobs.worker")
 
-NO_STATE = ""  # see by_key
 ANY_LOSSES = 2**31 - 1
 CHUNK = 1000  # rows locked by one statement
 LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "claimed_at", "followed")
@@ -88,92 +87,6 @@ def claim(ids: Sequence[UUID], *, worker: UUID, slot: int, alone: bool = False) 
     jobs = statements(database()).claim(database(), ids, worker, slot, ANY_LOSSES if alone else 0)
     place = {id: index for index, id in enumerate(ids)}
     return sorted(jobs, key=lambda job: place[job.id])
-
-
-def waiting(queues: Sequence[str], limit: int) -> list[UUID]:
-    """Return ids of queued jobs by the rows alone: queue after queue, the most urgent first, locked ones left out."""
-    ids: list[UUID] = []
-    if not connections[database()].features.has_select_for_update_skip_locked:
-        for queue in unpaused(queues):
-            ids += claimable_of(queue).values_list("pk", flat=True)[: limit - len(ids)]
-        return ids
-    with transaction.atomic(using=database()):
-        for queue in unpaused(queues):
-            unlocked = claimable_of(queue).select_for_update(skip_locked=True)
-            ids += unlocked.values_list("pk", flat=True)[: limit - len(ids)]
-    return ids
-
-
-def unpaused(queues: Iterable[str]) -> list[str]:
-    """Return those of the queues that are not paused; asked first, lest every row of a paused one is looked at."""
-    paused = set(Queue.objects.filter(paused_at__isnull=False).values_list("name", flat=True))
-    return [queue for queue in queues if queue not in paused]
-
-
-def queued() -> models.QuerySet:
-    """Return what waits for a worker, in the order of its index."""
-    return Job.objects.filter(state=states.QUEUED).order_by("queue_name", "-priority", "pk")
-
-
-def due() -> models.QuerySet:
-    """Return scheduled and retrying jobs whose time has come, those that wait longest first."""
-    return Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow()).order_by("run_after")
-
-
-def late() -> models.QuerySet:
-    """Return jobs that should have started before now."""
-    waiting = Job.objects.filter(state__in=states.EXPIRE.sources, finished_at__isnull=True)
-    return waiting.filter(expires_at__lte=DbNow()).order_by("expires_at")
-
-
-def queues_with_work() -> Iterator[str]:
-    """Yield the names of queues that have queued jobs, each found by the index."""
-    names = Job.objects.filter(state=states.QUEUED).order_by("queue_name").values_list("queue_name", flat=True)
-    name = names.first()
-    while name is not None:
-        yield name
-        name = names.filter(queue_name__gt=name).first()
-
-
-def claimable_of(queue: str) -> models.QuerySet:
-    """Return a queue's queued jobs that are due and not expired, in the order in which they are claimed."""
-    return (
-        Job.objects.filter(state=states.QUEUED, queue_name=queue)
-        .filter(Q(run_after__isnull=True) | Q(run_after__lte=DbNow()))
-        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=DbNow()))
-        .order_by("-priority", "pk")
-    )
-
-
-def is_work_due(queues: Sequence[str]) -> bool:
-    """Say whether any job of these queues could be run now. No queues: of any."""
-    expired = Q(expires_at__isnull=False, expires_at__lte=DbNow())
-    promoted = due().exclude(expired)
-    if queues:
-        promoted = promoted.filter(queue_name__in=unpaused(queues))
-    return has_any(promoted) or any(has_any(claimable_of(queue)) for queue in unpaused(queues or queues_with_work()))
-
-
-def has_any(jobs: models.QuerySet) -> bool:
-    """Do as ``exists()``, but keep the order, which makes the database use its index."""
-    return bool(jobs.values_list("pk", flat=True)[:1])
-
-
-def is_work_waiting(queues: Sequence[str]) -> bool:
-    """Say whether a job could be claimed at once: due, and locked by nobody. No queues: of any."""
-    if not has_any(queued().filter(queue_name__in=queues) if queues else queued()):
-        return False  # as it mostly is: one statement
-    with transaction.atomic(using=database()):
-        for queue in unpaused(queues or queues_with_work()):
-            if has_any(claimable_of(queue).select_for_update(skip_locked=True)):
-                return True
-    return False
-
-
-def lost_before(ids: Sequence[UUID]) -> list[UUID]:
-    """Return those of the ids that wait to be claimed alone."""
-    waiting = Job.objects.filter(pk__in=ids, state__in=by_key(states.QUEUED), losses__gt=0)
-    return list(waiting.values_list("pk", flat=True))
 
 
 def record(outcomes: Sequence[Outcome]) -> set[UUID]:
@@ -252,7 +165,7 @@ def cancel_requested(held: Iterable[Held]) -> list[Held]:
     """Return those of the running jobs that somebody wants stopped."""
     held = set(held)
     jobs = Job.objects.filter(pk__in=[one.id for one in held], cancel_requested_at__isnull=False)
-    jobs = jobs.filter(state__in=by_key(states.RUNNING))
+    jobs = jobs.filter(state__in=backlog.by_key(states.RUNNING))
     return [one for row in jobs.values_list("pk", "claim") if (one := Held(*row)) in held] if held else []
 
 
@@ -279,7 +192,7 @@ def _write_logs(alias: str, outcomes: Iterable[Outcome]) -> None:
 def _update_unlocked(one: Held, **changes: Any) -> bool:
     """Write what is nice to know of a running job; a row that somebody has locked is not waited for."""
     with transaction.atomic(using=database()):
-        job = Job.objects.filter(pk=one.id, claim=one.claim, state__in=by_key(states.RUNNING))
+        job = Job.objects.filter(pk=one.id, claim=one.claim, state__in=backlog.by_key(states.RUNNING))
         unlocked = job.select_for_update(skip_locked=True).values_list("pk").first()
         return bool(unlocked) and bool(job.update(**changes))
 
@@ -389,7 +302,8 @@ def lose(
 
 def promote(limit: int = CHUNK) -> list[Moved]:
     """Queue scheduled and retrying jobs whose time has come, those that wait longest first."""
-    return _move(states.PROMOTE, due(), limit=limit, claim=F("claim") + 1)  # an old outcome must not count twice
+    later = F("claim") + 1  # an old outcome must not count twice
+    return _move(states.PROMOTE, backlog.due(), limit=limit, claim=later)
 
 
 def start_waiting(jobs: models.QuerySet) -> list[Moved]:
@@ -399,7 +313,7 @@ def start_waiting(jobs: models.QuerySet) -> list[Moved]:
 
 def expire(limit: int = CHUNK) -> list[Moved]:
     """Cancel jobs that should have started before now."""
-    return _move(states.EXPIRE, late(), limit=limit, reason="expired", **final_columns(states.CANCELLED))
+    return _move(states.EXPIRE, backlog.late(), limit=limit, reason="expired", **final_columns(states.CANCELLED))
 
 
 def cancel(jobs: models.QuerySet, *, reason: str = "cancelled") -> list[Moved]:
@@ -551,26 +465,17 @@ def _move_rows(
     **changes: Any,
 ) -> list[Job]:
     alias = database()
-    sources = by_key(*transition.sources) if transition.fenced else transition.sources
+    sources = backlog.by_key(*transition.sources) if transition.fenced else transition.sources
     movable = jobs.using(alias).filter(state__in=sources).select_for_update(skip_locked=True)
     with transaction.atomic(using=alias):
         locked = list(movable.only(*LOCKED)[:limit])
         if not locked:
             return []
         by_keys = Job.objects.using(alias).filter(pk__in=[job.pk for job in locked])
-        by_keys.filter(state__in=by_key(*transition.sources)).update(state=transition.target, **changes)
+        by_keys.filter(state__in=backlog.by_key(*transition.sources)).update(state=transition.target, **changes)
         if attempts:
             Attempt.objects.using(alias).bulk_create(map(attempts, locked), ignore_conflicts=True)
     return locked
-
-
-def by_key(*sources: str) -> tuple[str, ...]:
-    """Return states to look for in rows that are named by their keys, and one that no row has.
-
-    Asked for one state alone, PostgreSQL may take the index of that state, since few rows have it. But as
-    long as somebody holds an old snapshot, that index also leads to all the rows that had it meanwhile.
-    """
-    return (*sources, NO_STATE)
 
 
 def _lost(cause: str) -> Callable[[Job], Attempt]:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, connections
 from django.test import override_settings
 
-from . import codec, following, moves, signals, states
+from . import backlog, codec, following, moves, signals, states
 from .ids import job_id
 from .models import DbNow, Job, db_now, frozen_clock
 from .moves import Outcome
@@ -118,8 +118,8 @@ def _claim_next(ahead: timedelta) -> Job | None:
         soon = Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow() + ahead)
         soon.update(run_after=DbNow())
     moves.promote()
-    queues = moves.unpaused(list(moves.queues_with_work()))
-    heads = [moves.claimable_of(queue).values_list("priority", "pk").first() for queue in queues]
+    queues = backlog.unpaused(list(backlog.queues_with_work()))
+    heads = [backlog.claimable_of(queue).values_list("priority", "pk").first() for queue in queues]
     ids = [pk for _, pk in sorted(filter(None, heads), key=lambda head: (-head[0], head[1]))[:1]]
     return next(iter(moves.claim(ids, worker=_worker, slot=0, alone=True)), None)
 

@@ -14,7 +14,7 @@ import pytest
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F
 
-from django_jobs import moves, states
+from django_jobs import backlog, moves, states
 from django_jobs.models import Attempt, DbNow, Job, Queue, Traceback, db_now
 from django_jobs.models.fields import EncodedField
 from django_jobs.moves import Failure, Held, Moved, Outcome
@@ -271,9 +271,9 @@ def test_a_job_that_was_lost_before_is_claimed_alone(sql):
     lost, other = make(losses=1), make()
 
     assert [job.pk for job in claim(lost, other)] == [other.pk]
-    assert moves.lost_before([lost.pk, other.pk]) == [lost.pk]
+    assert backlog.lost_before([lost.pk, other.pk]) == [lost.pk]
     assert [job.pk for job in claim(lost, alone=True)] == [lost.pk]
-    assert moves.lost_before([lost.pk]) == []
+    assert backlog.lost_before([lost.pk]) == []
 
 
 def test_claiming_nothing_asks_nothing(django_assert_num_queries):
@@ -754,8 +754,8 @@ def test_waiting_jobs_are_found_queue_by_queue_the_most_urgent_first():
     report = make(queue_name="reports", priority=100)
     make(queue_name="paused"), make("queued", run_after=db_now() + HOUR), make("running")
 
-    assert moves.waiting(["default", "paused", "reports"], 9) == [urgent.pk, late.pk, next_.pk, report.pk]
-    assert moves.waiting(["reports", "default"], 2) == [report.pk, urgent.pk]
+    assert backlog.waiting(["default", "paused", "reports"], 9) == [urgent.pk, late.pk, next_.pk, report.pk]
+    assert backlog.waiting(["reports", "default"], 2) == [report.pk, urgent.pk]
 
 
 @pytest.mark.parametrize(
@@ -777,13 +777,13 @@ def test_work_is_due_when_a_worker_of_the_queues_could_run_it_now(state, values,
     now = db_now()
     make(state, **{name: now + value if isinstance(value, timedelta) else value for name, value in values.items()})
 
-    assert moves.is_work_due(["default", "paused"]) is is_due
+    assert backlog.is_work_due(["default", "paused"]) is is_due
 
 
 def test_the_queues_with_work_are_those_with_queued_jobs():
     make(queue_name="b"), make(queue_name="a"), make(queue_name="b"), make("running", queue_name="c")
 
-    assert list(moves.queues_with_work()) == ["a", "b"]
+    assert list(backlog.queues_with_work()) == ["a", "b"]
 
 
 def test_a_worker_finds_what_the_database_says_that_it_runs():
@@ -893,9 +893,9 @@ def test_no_statement_on_the_way_of_a_job_scans_the_table(sql):
     with scans_of_jobs() as found:
         make("scheduled", run_after=now - HOUR)
         moves.promote()
-        moves.waiting(["default", "mail"], 100)
-        moves.lost_before([job.pk for job in waiting])
-        list(moves.queues_with_work())
+        backlog.waiting(["default", "mail"], 100)
+        backlog.lost_before([job.pk for job in waiting])
+        list(backlog.queues_with_work())
         jobs = claim(*waiting[:100])
         alone = claim(waiting[100], alone=True)
         moves.held_by_slot(WORKER)
@@ -927,9 +927,9 @@ def test_the_look_for_due_work_does_not_scan_the_table():
     fill()
 
     with scans_of_jobs() as found:
-        before = moves.is_work_due(["reports"]), moves.is_work_due(["mail"])
+        before = backlog.is_work_due(["reports"]), backlog.is_work_due(["mail"])
         moves.promote()
-        after = [moves.is_work_due([queue]) for queue in ("default", "mail", "reports")]
+        after = [backlog.is_work_due([queue]) for queue in ("default", "mail", "reports")]
 
     assert (before, after) == ((False, True), [True, True, False])
     assert found == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from .. import moves
+from .. import backlog
 from .chore import Chore
 from .counters import roll_up
 from .duties import Duties
@@ -26,10 +26,10 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
     everything = [
         Chore(name="fire", every=0.5, run=fire, rows=due_schedules, needs_scheduler=True),
         Chore(name="follow", every=0.5, run=follow, rows=waiting_jobs),
-        Chore(name="promote", every=0.5, run=promote, rows=moves.due),
+        Chore(name="promote", every=0.5, run=promote, rows=backlog.due),
         Chore(name="rescue", every=1.0, run=Rescue(), rows=silent, needs_steady=True),
-        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=moves.queued, at_least=5.0),
-        Chore(name="expire", every=0.5, run=expire, rows=moves.late),
+        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=backlog.queued, at_least=5.0),
+        Chore(name="expire", every=0.5, run=expire, rows=backlog.late),
         Chore(name="settle", every=30.0, run=settle),
         Chore(name="roll_up", every=60.0, run=roll_up, needs_scheduler=True),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),

@@ -14,10 +14,11 @@ from contextlib import suppress
 from uuid import UUID
 
 from .. import broker, enqueue, states
+from ..backlog import queues_with_work
 from ..broker import AWAY, Broker, ResponseError
 from ..ids import first_id_since
 from ..models import Job, Queue, Worker
-from ..moves import Moved, queues_with_work
+from ..moves import Moved
 from ..patience import Patience
 from ..plain import plain
 from . import epoch

@@ -93,7 +93,7 @@ CLAIMED = (
 
 TEXTS = frozenset({"state", "reason", "last_error", "return_value", "progress"})  # of an outcome's row
 
-# Not state = 'queued': see moves.by_key.
+# Not state = 'queued': see backlog.by_key.
 CLAIM = """
 WITH picked AS (
     SELECT id FROM {job}

@@ -25,7 +25,7 @@ from django.db import Error as DatabaseAway
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from .. import __version__, broker, enqueue, following, moves, states
+from .. import __version__, backlog, broker, enqueue, following, moves, states
 from ..broker import AWAY, Broker
 from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
 from ..exceptions import TaskNotFound
@@ -378,7 +378,7 @@ class Clerk:
         self._idle_look_at = now + IDLE_LOOK_SECONDS
         done = sum(sum(area.header().counts) for area in self._table.areas)
         could_work = done == self._done and not self._is_busy() and not self._table.wish()
-        idle = could_work and moves.is_work_waiting(self._options.queues)
+        idle = could_work and backlog.is_work_waiting(self._options.queues)
         self._done = done
         if not idle:
             self._idle_since = now

@@ -20,7 +20,7 @@ from uuid import UUID
 from django.db import Error as DatabaseAway
 from django.db import connections
 
-from .. import enqueue, failpoints, moves, states
+from .. import backlog, enqueue, failpoints, moves, states
 from ..conf import jobs_settings, seconds
 from ..exceptions import JobCancelled, JobsError, TaskNotFound, TaskTimeout
 from ..models import Job, database
@@ -373,7 +373,7 @@ class Engine:
     def _keep_lost_before(self, unclaimed: set[UUID]) -> None:
         """Keep ids of jobs that were lost before, to run each with nothing beside it."""
         if time.monotonic() >= self._shun_alone_until:
-            self._alone.extend(moves.lost_before(sorted(unclaimed)))
+            self._alone.extend(backlog.lost_before(sorted(unclaimed)))
 
     def _has_long_body(self) -> bool:
         oldest = min((work.started for work in self._held.values() if work.started), default=0.0)
@@ -451,7 +451,7 @@ class Engine:
         self._let_go(work)
 
     def _end_burst(self) -> None:
-        if not moves.is_work_due(self._options.queues):
+        if not backlog.is_work_due(self._options.queues):
             self.stop()
         else:
             time.sleep(0.02)  # the clerk brings it, or another child has it

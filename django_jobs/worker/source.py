@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from uuid import UUID
 
-from .. import broker, moves
+from .. import backlog, broker
 from ..broker import AWAY, Breaker, Broker, EpochChanged, Waiter
 from ..conf import QUEUE_NAME
 from ..models import Meta
@@ -58,7 +58,7 @@ class Source:
             except AWAY as error:
                 self._redis_failed(error)
         asked = time.monotonic()
-        ids = moves.waiting(self._next_queues(), count)
+        ids = backlog.waiting(self._next_queues(), count)
         took = time.monotonic() - asked
         self._poll = SHORTEST_POLL if ids else max(5 * took, min(self._poll * 2, LONGEST_POLL))
         return ids
@@ -138,7 +138,7 @@ class Source:
                 return filter(QUEUE_NAME.match, self._connected().queues())
             except AWAY as error:
                 self._redis_failed(error)
-        return moves.queues_with_work()
+        return backlog.queues_with_work()
 
     def _connected(self) -> Broker:
         if self._broker is None:

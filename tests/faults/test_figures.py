@@ -18,7 +18,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from django_jobs import moves, scheduler, states
+from django_jobs import backlog, moves, scheduler, states
 from django_jobs.ids import job_id
 from django_jobs.models import Job, Worker, db_now
 from django_jobs.scheduler import Chore, Duties, reconcile
@@ -82,10 +82,10 @@ def lookups() -> dict[str, Callable[[], object]]:
     me = job_id()
     chores = {chore.name: chore.run for chore in scheduler.chores()}
     return chores | {
-        "waiting": lambda: moves.waiting(QUEUES, 100),
+        "waiting": lambda: backlog.waiting(QUEUES, 100),
         "take": lambda: Source("me:1", QUEUES).take(100),
-        "is_work_due": lambda: moves.is_work_due(QUEUES),
-        "is_work_waiting": lambda: moves.is_work_waiting([]),
+        "is_work_due": lambda: backlog.is_work_due(QUEUES),
+        "is_work_waiting": lambda: backlog.is_work_waiting([]),
         "held_by": lambda: moves.held_by(me, 1),
         "cancel_requested": lambda: moves.cancel_requested([moves.Held(me, 1)]),
     }
@@ -139,7 +139,7 @@ def carry(worker: UUID) -> None:
     new = tasks.add.enqueue_many([{"a": 1, "b": 1}] * 30)
     jobs = moves.claim([job.pk for job in new], worker=worker, slot=1)
     held = [moves.Held(job.pk, job.claim) for job in jobs]
-    moves.lost_before([job.pk for job in new])
+    backlog.lost_before([job.pk for job in new])
     moves.note_started((one, 1.0) for one in held[:2])
     for one in held[:2]:
         moves.note_told(one, "{}", None)
@@ -196,7 +196,7 @@ def test_what_each_idle_worker_asks_by_itself_is_one_statement(redis_clean):
     with CaptureQueriesContext(connection) as when_the_epoch_changes:
         source.take(1)
     with CaptureQueriesContext(connection) as when_idle:
-        moves.is_work_waiting(QUEUES)
+        backlog.is_work_waiting(QUEUES)
 
     assert (len(when_the_epoch_changes), len(when_idle)) == (1, 1)
 
