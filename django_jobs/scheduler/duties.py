@@ -21,6 +21,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from .. import failpoints
 from ..models import DbNow, Meta, Worker, database
 from ..moves import is_refusal
+from ..patience import Patience
 from .chore import Chore
 from .look import Look
 from .rescue import present
@@ -44,7 +45,7 @@ class Duties:
         self._worker = worker.hex
         self._at_start = list(at_start)
         self._chores = chores
-        self._pauses: dict[str, float] = {}  # of the chores that failed last time
+        self._patience = {chore.name: patience_with(chore) for chore in chores}
         self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
         self._ran_at = dict.fromkeys((chore.name for chore in chores), -inf)  # monotonic
         self._looks: dict[tuple[str, ...], Look] = {}  # by what is asked about
@@ -110,12 +111,11 @@ class Duties:
         except Exception as error:
             if isinstance(error, DatabaseAway) and not is_refusal(error):
                 raise
-            pause = min(2 * self._pauses.get(chore.name, chore.every), max(chore.every, LONGEST_PAUSE))
-            self._pauses[chore.name] = pause
+            pause = self._patience[chore.name].failed()
             self._due[chore.name] = time.monotonic() + pause
             logger.exception("chore %s failed; it is tried again in %g s", chore.name, pause)
         else:
-            self._pauses.pop(chore.name, None)
+            self._patience[chore.name].succeeded()
             if moved:
                 logger.debug("chore %s moved %d rows", chore.name, moved)
             else:
@@ -157,3 +157,8 @@ class Duties:
         if now >= self._count_at:
             self._count_at = now + COUNT_SECONDS
             self._others = Worker.objects.filter(present()).count()
+
+
+def patience_with(chore: Chore) -> Patience:
+    """Return the pauses of a chore that fails again and again."""
+    return Patience(first=2 * chore.every, longest=max(chore.every, LONGEST_PAUSE))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from django.db import Error
 
 from .. import following, moves, states
+from ..patience import Patience
 from .executor import Work
 
 logger = logging.getLogger("django_jobs.worker")
@@ -27,7 +28,7 @@ class Recorder:
         self._since = 0.0  # when the oldest came; monotonic
         self._locked: list[Work] = []  # whose rows somebody has locked, or the database refuses to change at all
         self._locked_until = 0.0  # when they are tried again; monotonic
-        self._locked_pause = 0.0
+        self._locked_patience = Patience(first=LOCKED_SECONDS, longest=LONGEST_LOCKED)
 
     def __len__(self) -> int:
         return len(self._works) + len(self._locked)
@@ -60,10 +61,9 @@ class Recorder:
         self._works = self._works[len(batch) :]
         if locked:
             self._locked += [work for work in batch if work.job.id in locked]
-            self._locked_pause = min(self._locked_pause * 2 or LOCKED_SECONDS, LONGEST_LOCKED)
-            self._locked_until = time.monotonic() + self._locked_pause
+            self._locked_until = time.monotonic() + self._locked_patience.failed()
         elif not self._locked:
-            self._locked_pause = 0.0
+            self._locked_patience.succeeded()
         done = [work for work in batch if work.job.id not in locked]
         return [(work, work.counted if work.recorded else work.job.id in recorded) for work in done]
 
