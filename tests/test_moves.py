@@ -118,6 +118,14 @@ MINE = {"expire": {"expires_at"}, "bury": {"losses"}}  # what the verbs above ch
 # Each verb from each state
 
 
+def test_a_moment_read_from_the_clock_has_come_at_once():
+    one = make()
+
+    for _ in range(50):  # the next statement often runs within the same millisecond
+        Job.objects.filter(pk=one.pk).update(expires_at=db_now())
+        assert backlog.late().exists()
+
+
 def test_the_verbs_here_are_those_of_the_table():
     assert VERBS.keys() == TABLE.keys()
 

@@ -98,7 +98,9 @@ class DbNow(models.Func):
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW')"
+        # Moments are compared as texts there: with six digits, as Django writes them, or one that is a prefix of
+        # another would count as earlier.
+        template = "(STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW') || '000')"
         return self.as_sql(compiler, connection, template=template, **context)
 
 
