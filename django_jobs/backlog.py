@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import connections, models, transaction
@@ -12,6 +13,7 @@ from . import states
 from .models import DbNow, Job, Queue, database
 
 NO_STATE = ""  # see by_key
+NOW = timedelta(0)  # from now
 
 
 def waiting(queues: Sequence[str], limit: int) -> list[UUID]:
@@ -39,15 +41,15 @@ def queued() -> models.QuerySet:
     return Job.objects.filter(state=states.QUEUED).order_by("queue_name", "-priority", "pk")
 
 
-def due() -> models.QuerySet:
-    """Return scheduled and retrying jobs whose time has come, those that wait longest first."""
-    return Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow()).order_by("run_after")
+def due(ahead: timedelta = NOW) -> models.QuerySet:
+    """Return scheduled and retrying jobs whose time has come, or will by then, those that wait longest first."""
+    return Job.objects.filter(state__in=states.PROMOTE.sources, run_after__lte=DbNow() + ahead).order_by("run_after")
 
 
-def late() -> models.QuerySet:
-    """Return jobs that should have started before now."""
+def late(ahead: timedelta = NOW) -> models.QuerySet:
+    """Return jobs that should have started before now, or will be late by then."""
     waiting = Job.objects.filter(state__in=states.EXPIRE.sources, finished_at__isnull=True)
-    return waiting.filter(expires_at__lte=DbNow()).order_by("expires_at")
+    return waiting.filter(expires_at__lte=DbNow() + ahead).order_by("expires_at")
 
 
 def queues_with_work() -> Iterator[str]:

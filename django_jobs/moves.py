@@ -164,9 +164,11 @@ def note_started(held: Iterable[tuple[Held, float]]) -> None:
 def cancel_requested(held: Iterable[Held]) -> list[Held]:
     """Return those of the running jobs that somebody wants stopped."""
     held = set(held)
+    if not held:
+        return []
     jobs = Job.objects.filter(pk__in=[one.id for one in held], cancel_requested_at__isnull=False)
     jobs = jobs.filter(state__in=backlog.by_key(states.RUNNING))
-    return [one for row in jobs.values_list("pk", "claim") if (one := Held(*row)) in held] if held else []
+    return [one for row in jobs.values_list("pk", "claim") if (one := Held(*row)) in held]
 
 
 def note_told(one: Held, progress: str | None, log: str | None) -> bool:

@@ -9,7 +9,7 @@ from .chore import Chore
 from .counters import roll_up
 from .duties import Duties
 from .expire import expire
-from .fire import due_schedules, fire
+from .fire import due_at, due_schedules, fire
 from .follow import follow, waiting_jobs
 from .promote import promote
 from .prune import prune, tidy
@@ -24,12 +24,12 @@ __all__ = ["Chore", "Duties", "chores", "duties"]
 def chores(*, scheduler: bool = True) -> list[Chore]:
     """Return all chores; without the scheduler those that only keep promises already made."""
     everything = [
-        Chore(name="fire", every=0.5, run=fire, rows=due_schedules, needs_scheduler=True),
-        Chore(name="follow", every=0.5, run=follow, rows=waiting_jobs),
-        Chore(name="promote", every=0.5, run=promote, rows=backlog.due),
-        Chore(name="rescue", every=1.0, run=Rescue(), rows=silent, needs_steady=True),
-        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=backlog.queued, at_least=5.0),
-        Chore(name="expire", every=0.5, run=expire, rows=backlog.late),
+        Chore(name="fire", every=0.5, run=fire, rows=due_schedules, moment=due_at, needs_scheduler=True),
+        Chore(name="follow", every=0.5, run=follow, rows=lambda ahead: waiting_jobs()),
+        Chore(name="promote", every=0.5, run=promote, rows=backlog.due, moment="run_after"),
+        Chore(name="rescue", every=1.0, run=Rescue(), rows=lambda ahead: silent(), needs_steady=True),
+        Chore(name="reconcile", every=1.0, run=Reconcile(), rows=lambda ahead: backlog.queued(), at_least=10.0),
+        Chore(name="expire", every=0.5, run=expire, rows=backlog.late, moment="expires_at"),
         Chore(name="settle", every=30.0, run=settle),
         Chore(name="roll_up", every=60.0, run=roll_up, needs_scheduler=True),
         Chore(name="prune", every=60.0, run=prune, needs_scheduler=True),

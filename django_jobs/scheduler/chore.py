@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 
@@ -15,7 +17,8 @@ class Chore:
     name: str
     every: float  # seconds
     run: Callable[[], int]  # returns how many rows it moved
-    rows: Callable[[], QuerySet] | None = None  # without such rows, ordered by an index, it need not run ...
+    rows: Callable[[timedelta], QuerySet] | None = None  # what is due so much later; without it, it need not run ...
     at_least: float = 60.0  # ... but once in so many seconds
+    moment: Any = None  # when such a row is due: a column or an expression, by which they are ordered; None: now
     needs_scheduler: bool = False  # dropped by --no-scheduler
     needs_steady: bool = False  # only by a worker whose own heartbeats have succeeded for a lease

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 from math import inf
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from .. import failpoints
 from ..models import DbNow, Meta, Worker, database
 from ..moves import is_refusal
 from ..patience import Patience
+from ..sql.once import Update
 from .chore import Chore
 from .look import Look
 from .rescue import present
@@ -29,8 +31,9 @@ from .rescue import present
 logger = logging.getLogger("django_jobs.scheduler")
 
 KEY = "chores"
-LEASE_SECONDS = 3.0
-TURN_SECONDS = 0.5  # between turns of the one who has the lease
+LEASE_SECONDS = 4.0
+TURN_SECONDS = 1.0  # at most between turns of the one who has the lease; what is due sooner, and known, is waited for
+SHORTEST_TURN = 0.01  # seconds
 VAIN_SHARE = 20  # a look in vain that took so long is followed by a pause of so many times that ...
 MOST_RARE = 5  # ... but of at most so many times the usual one
 LONGEST_PAUSE = 60.0  # before another try of a chore that fails
@@ -48,6 +51,7 @@ class Duties:
         self._patience = {chore.name: patience_with(chore) for chore in chores}
         self._due = dict.fromkeys((chore.name for chore in chores), 0.0)  # monotonic
         self._ran_at = dict.fromkeys((chore.name for chore in chores), -inf)  # monotonic
+        self._resting: set[str] = set()  # which had nothing to do at the last look
         self._looks: dict[tuple[str, ...], Look] = {}  # by what is asked about
         self._renew_at = 0.0
         self._others = 1
@@ -63,12 +67,21 @@ class Duties:
             del self._at_start[0]
         if not self._has_lease():
             return random.uniform(0.5, 1.5) * max(1.0, self._others / SHARE)
-        now = time.monotonic()
-        due = [chore for chore in self._chores if now >= self._due[chore.name]]
-        for chore in self._worth_while(due):
-            if not chore.needs_steady or is_steady():
+        for chore in self._worth_while(self._due_now()):
+            if chore.needs_steady and not is_steady():
+                self._due[chore.name] = time.monotonic() + chore.every
+            else:
                 self._do(chore)
-        return TURN_SECONDS
+        pause = min(self._due.values()) - time.monotonic()
+        return max(SHORTEST_TURN, min(pause, TURN_SECONDS))
+
+    def _due_now(self) -> list[Chore]:
+        """Return what is due and, if anything is, what rests until soon: one look for all."""
+        now = time.monotonic()
+        if now + SHORTEST_TURN < min(self._due.values()):
+            return []
+        until = {name: now + TURN_SECONDS for name in self._resting}
+        return [chore for chore in self._chores if self._due[chore.name] <= until.get(chore.name, now)]
 
     def _begin(self, act: Callable[[], object]) -> None:
         """Do what every worker does once, lease or no lease; again if the database is away."""
@@ -83,28 +96,32 @@ class Duties:
         """Yield the chores for which there are rows, or that have not run for a while."""
         now = time.monotonic()
         asked = [chore for chore in due if chore.rows and now < self._ran_at[chore.name] + chore.at_least]
-        found = self._look(asked) if asked else set()
+        found = self._look(asked) if asked else {}
+        answered = time.monotonic()
         for chore in due:
-            if chore in asked and chore.name not in found:
-                self._due[chore.name] = self._rested(chore, now)
-            else:
+            if chore not in asked or found.get(chore.name, TURN_SECONDS) <= 0:
                 yield chore
+                continue
+            self._rest(chore, now)
+            if chore.name in found:
+                self._due[chore.name] = answered + found[chore.name]
 
-    def _look(self, chores: Sequence[Chore]) -> set[str]:
+    def _look(self, chores: Sequence[Chore]) -> dict[str, float]:
         names = tuple(chore.name for chore in chores)
         if names not in self._looks:
-            self._looks[names] = Look(chores)
+            self._looks[names] = Look(chores, timedelta(seconds=TURN_SECONDS))
         try:
             return self._looks[names]()
         except DatabaseAway as error:
             if not is_refusal(error):
                 raise
             logger.exception("the chores could not be looked at; each looks for itself")
-            return set(names)
+            return dict.fromkeys(names, 0.0)
 
     def _do(self, chore: Chore) -> None:
         started = self._ran_at[chore.name] = time.monotonic()
         self._due[chore.name] = started + chore.every
+        self._resting.discard(chore.name)
         try:
             failpoints.hit(f"chore_{chore.name}")
             moved = chore.run()
@@ -119,12 +136,15 @@ class Duties:
             if moved:
                 logger.debug("chore %s moved %d rows", chore.name, moved)
             else:
-                self._due[chore.name] = self._rested(chore, started)
+                self._rest(chore, started)
 
-    def _rested(self, chore: Chore, started: float) -> float:
-        """Return when a chore that looked in vain is due again: looks are long where a snapshot keeps dead rows."""
+    def _rest(self, chore: Chore, started: float) -> None:
+        """Let a chore rest that looked in vain: the longer the look took, as where an old snapshot keeps dead rows."""
         took = time.monotonic() - started
-        return started + max(chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
+        pause = max(TURN_SECONDS, chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
+        self._due[chore.name] = started + pause
+        if chore.rows:
+            self._resting.add(chore.name)
 
     def _has_lease(self) -> bool:
         """Hold, renew or take the lease. On SQLite everybody does the chores: writing it would cost more."""
@@ -138,7 +158,7 @@ class Duties:
             self._renew_at = 0.0
             self._count_others(now)
             return False
-        self._renew_at = now + LEASE_SECONDS / 2
+        self._renew_at = now + LEASE_SECONDS - 1.1 * TURN_SECONDS
         return True
 
     def _is_free(self) -> bool:
@@ -150,8 +170,12 @@ class Duties:
         return found is not False
 
     def _take(self) -> bool:
+        return bool(self._update_lease())
+
+    @cached_property
+    def _update_lease(self) -> Update:
         free = Meta.objects.filter(Q(value=self._worker) | Q(until__lte=DbNow()), key=KEY)
-        return bool(free.update(value=self._worker, until=DbNow() + timedelta(seconds=LEASE_SECONDS)))
+        return Update(free, value=self._worker, until=DbNow() + timedelta(seconds=LEASE_SECONDS))
 
     def _count_others(self, now: float) -> None:
         if now >= self._count_at:

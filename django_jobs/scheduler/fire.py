@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from .. import enqueue, failpoints
+from ..backlog import NOW
 from ..models import DbNow, Job, Schedule, ScheduleRun, database, db_now
 from ..models.schedule import Overlap
 from ..plain import plain
@@ -27,6 +29,7 @@ logger = logging.getLogger("django_jobs.scheduler")
 
 BATCH = 250  # schedules of one transaction
 BATCHES = 8  # of one look, so that the other chores have their turn
+due_at = Coalesce("next_due_at", DbNow())
 ADVANCED = ("next_due_at", "last_due_at", "last_run_at", "run_count", "enabled", "note")
 
 
@@ -42,9 +45,9 @@ def fire() -> int:
     return fired
 
 
-def due_schedules() -> QuerySet:
-    """Return schedules that are due, or that nobody has planned: those of fixtures and bulk inserts."""
-    due = Q(next_due_at__lte=DbNow()) | Q(next_due_at__isnull=True)
+def due_schedules(ahead: timedelta = NOW) -> QuerySet:
+    """Return schedules that are due, or will be by then, or that nobody has planned: of fixtures and bulk inserts."""
+    due = Q(next_due_at__lte=DbNow() + ahead) | Q(next_due_at__isnull=True)
     return Schedule.objects.using(database()).filter(due, enabled=True).order_by("next_due_at")
 
 

@@ -25,13 +25,14 @@ from django.db import Error as DatabaseAway
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from .. import __version__, backlog, broker, enqueue, following, moves, states
+from .. import __version__, backlog, broker, codec, enqueue, following, moves, states
 from ..broker import AWAY, Broker
 from ..conf import BEAT_SECONDS, LEASE_SECONDS, SQLITE_IDLE_BEAT_SECONDS
 from ..exceptions import TaskNotFound
-from ..models import DbNow, Job, Worker, database
+from ..models import DbNow, EncodedText, Job, Worker, database
 from ..moves import Held, Outcome
 from ..patience import Patience
+from ..sql.once import Update
 from ..tasks import registry
 from .executor import succeeded_before_death, timed_out
 from .failures import one_line
@@ -45,12 +46,14 @@ from .tally import Tally
 logger = logging.getLogger("django_jobs.worker")
 
 LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
+SLACK_SECONDS = 0.1  # what is due so soon is done at once: one turn for both
 WARY_SECONDS = 60.0  # after a death or an error, in which what was sent before it may still take effect
 SWEEP_SECONDS = 5.0
-MEMORY_SECONDS = 10.0  # between looks at the memory of all processes
+MEMORY_SECONDS = 30.0  # between looks at the memory of all processes
 IDLE_SWEEP_SECONDS = 60.0
 IDLE_LOOK_SECONDS = 45.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
+INFO = EncodedText("info")  # stands for what the worker says of itself at each beat
 LONGEST_REFUSED = 1.0  # seconds between turns while the database refuses something
 
 
@@ -99,6 +102,7 @@ class Clerk:
         self._noted: set[tuple[UUID, int]] = set()
         self._broker: Broker | None = None
         self._lease = LEASE_SECONDS
+        self._beats: dict[tuple[float, str], Update] = {}  # by lease and wish
         self._wary_until = 0.0
         self._sweep_at = time.monotonic() + IDLE_SWEEP_SECONDS
         self.found_idleness = False
@@ -129,7 +133,7 @@ class Clerk:
             try:
                 self._beat_if_due()
                 patience.succeeded()
-                self._stopping.wait(max(0.01, min(1.0, self._beat_at - time.monotonic())))
+                self._stopping.wait(max(0.01, min(BEAT_SECONDS, self._beat_at - time.monotonic())))
             except DatabaseAway as error:
                 if not patience:
                     logger.warning("the database does not answer the clerk (%s)", one_line(error))
@@ -172,8 +176,12 @@ class Clerk:
         if refused:
             return self._pause_after(refused[0])
         self._refused.succeeded()
-        wait = max(0.01, min(self._long_at, self._duties_at) - time.monotonic())
+        wait = max(0.01, min(self._long_bodies_at(), self._duties_at) - time.monotonic())
         return min(wait, self._unsettled.failed()) if self._deaths else wait
+
+    def _long_bodies_at(self) -> float:
+        """Return when to look for long bodies; what begins from now on is not long for a while."""
+        return self._long_at if self._is_busy() else time.monotonic() + LONG_SECONDS
 
     # Beats
 
@@ -206,7 +214,10 @@ class Clerk:
         info = self._info()
         me = Worker.objects.filter(pk=self._options.id)
         ours = me.filter(alive_until__gt=DbNow(), lost_at__isnull=True)
-        if ours.filter(wish=self._table.wish()).update(**alive, info=info):
+        usual = lease, self._table.wish()
+        if usual not in self._beats:
+            self._beats[usual] = Update(ours.filter(wish=self._table.wish()), **alive, info=INFO)
+        if self._beats[usual](INFO, codec.dumps(info)):
             return
         self._heed_wish(me)
         if ours.update(**alive, info=info):
@@ -353,7 +364,7 @@ class Clerk:
     def _watch_long_bodies(self) -> None:
         """Once a second, for bodies that have run for a second: write their start, pass on cancels."""
         now = time.monotonic()
-        if now < self._long_at:
+        if now + SLACK_SECONDS < self._long_at:
             return
         self._long_at = now + LONG_SECONDS
         long = {

@@ -27,8 +27,9 @@ from .slots import ENDED, FINISHED, LEAVING, STARTED, SUCCEEDED, Area, Header, T
 
 logger = logging.getLogger("django_jobs.worker")
 
-TICK = 0.25  # seconds
-QUICK_TICK = 0.02  # seconds; until the first child is ready
+TICK = 0.25  # seconds; while jobs are held, or something is to be done after a pause
+QUICK_TICK = 0.02  # until the first child is ready
+IDLE_TICK = 1.0
 READY_SECONDS = 2.0  # a child that lives so long was started in earnest
 MOST_STILLBORN = 5  # children in a row that died before they had run anything: then we give up
 SETTLE_SECONDS = 5.0  # for what killed children held to be given back, at a stop
@@ -159,11 +160,20 @@ class Supervisor:
 
     def _wait(self) -> None:
         readers = [self._wake_read, *([self._clerk] if self._clerk else [])]
-        ready = readable(readers, TICK if self._said_ready else QUICK_TICK)
+        ready = readable(readers, self._tick())
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
         if self._clerk in ready:
             self._hear_clerk()
+
+    def _tick(self) -> float:
+        """Return the seconds until the next look; signals, dead children and what the clerk says wake us."""
+        if not self._said_ready:
+            return QUICK_TICK
+        areas = (self._area(child) for child in self._children.values())
+        is_whole = self._clerk_pid and len(self._children) == self._options.processes
+        is_idle = is_whole and self._kill_at is None and all(area.is_empty() for area in areas)
+        return IDLE_TICK if is_idle else TICK
 
     def _watch(self) -> None:
         if self._signals and self._kill_at is None:

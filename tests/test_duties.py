@@ -1,0 +1,86 @@
+"""Duties: when the chores are looked at, and how often the database is asked."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from django_jobs import scheduler, states
+from django_jobs.models import Schedule, db_now
+from django_jobs.scheduler.duties import TURN_SECONDS
+from tests.app.tasks import add
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def duties(redis_clean):
+    """The chores of a worker that has just looked at them all, and found nothing."""
+    duties = scheduler.duties(uuid4())
+    for _ in range(2):
+        turn(duties)
+        time.sleep(0.05)
+    return duties
+
+
+def turn(duties) -> float:
+    return duties.turn(is_steady=lambda: True)
+
+
+def turn_after(duties, seconds: float) -> float:
+    time.sleep(max(0.0, seconds))
+    return turn(duties)
+
+
+def test_with_nothing_to_do_one_statement_a_second_asks_about_all(duties):
+    end = time.monotonic() + 3 * TURN_SECONDS
+
+    with CaptureQueriesContext(connection) as queries:
+        while time.monotonic() < end:
+            turn_after(duties, turn(duties))
+
+    asked = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
+    assert 1 <= len(asked) <= 4
+    assert all("django_jobs_schedule" in one and "expires_at" in one for one in asked)
+
+
+def test_what_is_due_before_the_next_look_is_done_at_its_moment(duties):
+    soon = turn(duties)
+    job = add.using(run_after=db_now() + timedelta(seconds=soon + 0.3)).enqueue(1, 2)
+
+    pause = turn_after(duties, soon)
+    job.refresh()
+    assert (job.state, 0 < pause <= 0.3) == (states.SCHEDULED, True)
+    wait = time.monotonic() + pause + 0.1
+
+    while time.monotonic() < wait and job.state == states.SCHEDULED:
+        pause = turn_after(duties, pause)
+        job.refresh()
+    assert job.state == states.QUEUED
+
+
+def test_a_schedule_is_due_at_its_moment_too(duties):
+    soon = turn(duties)
+    Schedule.objects.create(name="once", task_path=add.module_path, kwargs={"a": 1, "b": 2}, cron="0 0 1 1 *")
+    Schedule.objects.update(next_due_at=db_now() + timedelta(seconds=soon + 0.3))
+
+    pause = turn_after(duties, soon)
+    assert 0 < pause <= 0.3
+    wait = time.monotonic() + pause + 0.1
+
+    while time.monotonic() < wait and not Schedule.objects.get().run_count:
+        pause = turn_after(duties, pause)
+    assert Schedule.objects.get().run_count == 1
+
+
+def test_work_that_comes_is_looked_at_again_sooner(duties):
+    add.using(run_after=db_now()).enqueue(1, 2)
+
+    pause = turn_after(duties, turn(duties))
+
+    assert pause <= 0.5
