@@ -619,16 +619,36 @@ def test_a_push_whose_reply_is_lost_is_made_again_and_counts_once(settings, port
     assert (ids(), caplog.records) == (hexes(job), [])
 
 
+@pytest.mark.parametrize("command", ["SCRIPT FLUSH", "lose the reply"])
+def test_nobody_waits_for_the_answer_to_one_id_and_what_it_tells_is_mended_by_the_next(
+    settings, port, redis_clean, ids, caplog, command
+):
+    settings.CACHES = redis_at(port, database=0)
+    with Proxy(*real_redis(), at=port) as proxy:
+        first = add.enqueue(1, 2)
+        if command == "SCRIPT FLUSH":
+            redis_clean.script_flush()
+            second, last = add.enqueue(3, 4), add.enqueue(5, 6)
+        else:
+            lost = proxy.lose_replies(b"EVALSHA")
+            second = add.enqueue(3, 4)
+            wait_for(lost.is_set, what="the reply to be lost")
+            last = add.enqueue(5, 6)
+
+        assert sorted(ids()) == hexes(first, second, last)
+        assert caplog.records == []
+
+
 @pytest.mark.parametrize(("seconds", "tries"), [(0, 2), (2 * broker.AT_ONCE, 1)])
 def test_only_a_connection_that_fails_at_once_is_tried_twice(monkeypatch, seconds, tries):
     tried = []
 
-    def push(self, waiting, *, first):
-        tried.append(waiting)
+    def push_one(self, one):
+        tried.append(one)
         time.sleep(seconds)
         raise Disconnected("cut")
 
-    monkeypatch.setattr(broker.Broker, "push", push)
+    monkeypatch.setattr(broker.Broker, "push_one", push_one)
 
     assert not broker.try_push([Waiting("default", 0, "a")])
     assert len(tried) == tries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from functools import cached_property
+from functools import cached_property, partial
 
 from django.conf import settings
 from redis.exceptions import ConnectionError as Disconnected
@@ -81,9 +81,9 @@ def trouble() -> str | None:
 
 
 def try_push(waiting: list[Waiting], *, first: bool = False) -> bool:
-    """Push ids without ever raising or keeping the caller for long; say whether Redis has them.
+    """Push ids without ever raising or keeping the caller for long; say whether nothing is known to be wrong.
 
-    What it has not, the workers find in the rows.
+    A single one is sent, and not waited for. What Redis has not, the workers find in the rows.
     """
     return is_used() and _producer().try_push(waiting, first)
 
@@ -119,13 +119,16 @@ class _Producer:
         broker = self._broker
         if broker is None:
             broker = self._broker = Broker(connect(self._alias, PRODUCER), self._prefix)
+        push = partial(broker.push, waiting, first=first)
+        if len(waiting) == 1 and not first:
+            push = partial(broker.push_one, waiting[0])
         began = time.monotonic()
         try:
-            broker.push(waiting, first=first)
+            push()
         except Disconnected:  # perhaps only cut while idle; what is known is not pushed twice
             if time.monotonic() > began + AT_ONCE:
                 raise
-            broker.push(waiting, first=first)
+            push()
 
 
 def _producer() -> _Producer:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from .script import Script
+from .script import HastyScript, Script
 from .waiter import Waiter
 
 PROTOCOL = 1  # a new format gets a new number, and is filled from the rows
@@ -59,6 +59,7 @@ class Broker:
         self.client = client
         self.prefix = hash_tag(prefix)
         scripts = {path.stem: Script(client, path.read_text()) for path in _SCRIPTS.glob("*.lua")}
+        self._push_one = HastyScript(client, (_SCRIPTS / "push.lua").read_text())
         self._push, self._take = scripts["push"], scripts["take"]
         self._give_back, self._count, self._drop = scripts["give_back"], scripts["count"], scripts["drop"]
         self._tell = scripts["tell"]
@@ -82,6 +83,13 @@ class Broker:
                 args += [queue, rank, len(ids), *ids]
             pushed += self._run(self._push, args, {one.queue for one in chunk})
         return pushed
+
+    def push_one(self, one: Waiting) -> None:
+        """Do as ``push`` for a single id, without waiting for the answer.
+
+        What is wrong with it is raised by the next call: the one who enqueued could do nothing about it either.
+        """
+        self._run(self._push_one, ["RPUSH", one.queue, one.rank, 1, one.id], [one.queue])
 
     def take(self, taker: str, queues: list[str], count: int, epoch: str = "") -> list[str]:
         """Forget what this taker took before and take up to ``count`` ids; 0 only forgets.

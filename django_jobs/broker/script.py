@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import NoScriptError
 
 
@@ -21,10 +23,89 @@ class Script:
         """Return what the script returns; raises ``redis.exceptions.RedisError``."""
         connection = self._pool.get_connection()
         try:
-            connection.send_command("EVALSHA", self._hash, len(keys), *keys, *args)
+            return self._run(connection, keys, args)
+        finally:
+            self._pool.release(connection)
+
+    def _run(self, connection: Any, keys: list[str], args: list[Any]) -> Any:
+        self._send(connection, keys, args)
+        try:
             return connection.read_response()
         except NoScriptError:  # a new server, or SCRIPT FLUSH
             connection.send_command("EVAL", self._text, len(keys), *keys, *args)
             return connection.read_response()
-        finally:
-            self._pool.release(connection)
+
+    def _send(self, connection: Any, keys: list[str], args: list[Any]) -> None:
+        connection.send_command("EVALSHA", self._hash, len(keys), *keys, *args)
+
+
+class HastyScript(Script):
+    """Does not wait for the answer: the next run on that connection reads it.
+
+    What is wrong with it is raised there, and what was lost with a connection is sent again. The first run on a
+    connection waits: it shows that there is a server, and that it knows the script.
+    """
+
+    def __init__(self, client: Redis, text: str):
+        super().__init__(client, text)
+        self._resting: list[tuple[Any, list[Any] | None]] = []  # connections, and what was sent and not answered
+        self._lost: list[list[Any]] = []  # to be sent again
+
+    def __call__(self, keys: list[str], args: list[Any]) -> None:
+        connection = self._rested()
+        if connection is None:
+            self._resting.append((self._begin(keys, args), None))
+            return
+        try:
+            self._send(connection, keys, args)
+        except BaseException:
+            self._give_up(connection)
+            raise
+        self._resting.append((connection, args))
+
+    def _begin(self, keys: list[str], args: list[Any]) -> Any:
+        """Run on another connection, and return it."""
+        connection = self._pool.get_connection()
+        try:
+            while self._lost:
+                self._run(connection, keys, self._lost[-1])
+                self._lost.pop()
+            self._run(connection, keys, args)
+        except BaseException:
+            self._give_up(connection)
+            raise
+        return connection
+
+    def _rested(self) -> Any:
+        """Return a connection that has answered and was not cut, if there is one."""
+        with suppress(IndexError):  # other threads have them all
+            while True:
+                connection, unanswered = self._resting.pop()
+                if self._has_answered(connection, unanswered) and not _is_cut(connection):
+                    return connection
+                self._give_up(connection)
+        return None
+
+    def _has_answered(self, connection: Any, unanswered: list[Any] | None) -> bool:
+        try:
+            if unanswered is not None:
+                connection.read_response()
+            return True
+        except (Disconnected, NoScriptError):
+            self._lost.append(unanswered)
+            return False
+        except BaseException:
+            self._give_up(connection)
+            raise
+
+    def _give_up(self, connection: Any) -> None:
+        connection.disconnect()
+        self._pool.release(connection)
+
+
+def _is_cut(connection: Any) -> bool:
+    """Say whether the server has closed a connection that owes us nothing."""
+    try:
+        return connection.can_read()
+    except (Disconnected, OSError):
+        return True

@@ -163,9 +163,10 @@ def test_a_push_finds_the_node_that_a_slot_has_moved_to(by_cluster):
     target = next(node for node in by_cluster.nodes if node is not by_cluster.owner(KEY))
     by_cluster.move(KEY, target)
 
-    assert broker.try_push([Waiting("default", 0, "b")])
+    assert broker.try_push([Waiting("default", 0, "b")])  # to the old node, whose answer nobody waits for
+    assert broker.try_push([Waiting("default", 0, "c")])
 
-    assert broker.for_worker().count("default") == (2, 0, 2)
+    assert broker.for_worker().count("default") == (3, 0, 3)
 
 
 def test_every_command_of_the_broker_works_in_a_cluster(by_cluster):
