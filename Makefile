@@ -7,7 +7,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test chaos schedules oracle bench budget kill-times demo docs lint clean
+.PHONY: test images chaos schedules oracle bench budget kill-times demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey. Most of its time
 # it waits for real processes, so four shares run side by side, each with servers of its own.
@@ -15,6 +15,10 @@ SIDE_BY_SIDE = -n 4 --dist worksteal
 test: $(VENV)/installed-test
 	DJANGO_JOBS_TEST_DB=postgresql $(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(ARGS)
 	DJANGO_JOBS_TEST_DB=sqlite $(BIN)/python -m pytest -q -m "django_db and not once" $(SIDE_BY_SIDE) $(ARGS)
+
+# The pictures in docs/images, of every page in light, dark and on a phone; needs a Chromium.
+images: $(VENV)/installed-test
+	DJANGO_JOBS_IMAGES=1 DJANGO_JOBS_TEST_DB=postgresql $(BIN)/python -m pytest -q tests/browser/test_pages.py
 
 # Everything breaks at random for MINUTES (10), by a SEED that is printed.
 chaos: $(VENV)/installed-test

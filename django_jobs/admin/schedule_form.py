@@ -189,10 +189,19 @@ class ScheduleForm(forms.ModelForm):
             self.fields["timezone"].widget.attrs.setdefault("placeholder", settings.TIME_ZONE)
         for name in {"once_at", "starts_at", "ends_at"} & self.fields.keys():
             self.fields[name].help_text = gettext("In the time of %(zone)s.") % {"zone": get_current_timezone_name()}
+            self._name_parts(name)
         for name in {"overlap", "after_downtime", "catch_up"} & self.fields.keys():
             self.fields[name].required = False  # left out: the model's default
         if "task_path" in self.fields:
             self.fields["task_path"].choices = task_choices(self.user, task_path)
+
+    def _name_parts(self, name: str) -> None:
+        """Let the boxes for day and time say what they are: Django's one label belongs to neither."""
+        field = self.fields[name]
+        if isinstance(field.widget, forms.MultiWidget):
+            day, time = field.widget.widgets
+            day.attrs["aria-label"] = gettext("%(field)s: day") % {"field": field.label}
+            time.attrs["aria-label"] = gettext("%(field)s: time") % {"field": field.label}
 
     # Arguments
 

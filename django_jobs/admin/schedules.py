@@ -158,7 +158,7 @@ class ScheduleAdmin(JobsModelAdmin):
             about = format_html("{}{}{}", when, ", " if about else "", about)
         return words.two_lines(squares(row.runs, self._job_page if row.may_see_jobs else _nowhere, schedule.now), about)
 
-    @admin.display(description="")
+    @admin.display(description=_("acts"))
     def acts(self, schedule: Schedule) -> SafeString:
         row, run, duplicate = schedule.row, "", ""
         if row.may_act:

@@ -25,13 +25,14 @@ from ..exceptions import NotDecodable
 from ..models import DbNow, Job, Queue, Worker, db_now
 from ..scheduler.pauses import pause, resume
 from ..scheduler.rescue import present
-from ..tasks.calls import value_text
+from ..tasks.calls import call_text, value_text
 from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of
 from .counts import CAP, capped_counts, in_words
 from .jobs import in_state
 
 CHUNK = 1000  # jobs moved by one statement
+MOST_SHOWN = 20  # jobs that a worker runs
 
 
 class QueueList(ChangeList):
@@ -275,7 +276,10 @@ class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
                 (_("Id"), worker.pk),
                 *((str(name).replace("_", " "), value_text(value)) for name, value in worker_info(worker).items()),
             ],
-            "running": list(running_on(worker.pk).order_by("claimed_at")[:20]),
+            "running": [
+                (reverse(f"{self.admin_site.name}:django_jobs_job_change", args=[job.pk]), call_text(job))
+                for job in running_on(worker.pk).order_by("claimed_at")[:MOST_SHOWN]
+            ],
         }
 
 

@@ -5,8 +5,11 @@ from django.template import Context, RequestContext, Template
 
 from django_jobs.models import Job
 
-POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'"
-PAGE = """<!doctype html><html lang="en"><title>A job</title><script src="/static/app/events.js"></script>
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'"
+)
+PAGE = """<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>A job</title>
+<link rel="stylesheet" href="/static/app/page.css"><script src="/static/app/events.js"></script>
 {% load django_jobs %}<main><h1>Your import</h1>{% job_progress job label="Import" OPTIONS %}</main></html>"""
 
 

@@ -72,6 +72,7 @@ def test_what_happens_is_shown_without_asking(site):
     Queue.objects.filter(name="reports").update(paused_at=db_now(), paused_by="ada", reason="a deploy")
 
     page.wait_for_selector(".dj-alerts:has-text('by ada')", timeout=60_000)
+    assert page.locator(".dj-chart rect").count() > 60
 
 
 def test_a_refresh_leaves_alone_what_one_works_in(site):
@@ -91,12 +92,11 @@ def test_a_refresh_leaves_alone_what_one_works_in(site):
 
 
 def test_it_says_so_when_the_site_does_not_answer(site):
+    site.tolerated.append("Failed to load resource")
     page = site.page(OVERVIEW)
     page.route("**/overview/", lambda route: route.abort())
 
     page.wait_for_selector("[data-dj-live-status]:has-text('No answer; it is tried again in 10 s')", timeout=60_000)
-
-    site.complaints.clear()  # the browser tells of each request that failed
 
 
 def test_a_hidden_page_asks_for_nothing(site):
@@ -124,18 +124,3 @@ def test_it_fits_without_scripts_too(site, options, width):
     assert page.locator("main").bounding_box()["width"] <= width
     page.click("button:has-text('Quiet')")
     assert "takes nothing more" in page.inner_text("main")
-
-
-def test_it_lives_under_a_strict_content_security_policy(site):
-    page = site.page("/admin/login/")
-
-    def answer_strictly(route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, headers=answer.headers | {"content-security-policy": "default-src 'self'"})
-
-    page.route(f"**{OVERVIEW}", answer_strictly)
-    page.goto(OVERVIEW)
-    Queue.objects.filter(name="reports").update(paused_at=db_now(), paused_by="ada", reason="a deploy")
-
-    page.wait_for_selector(".dj-alerts:has-text('by ada')", timeout=60_000)
-    assert page.locator(".dj-chart rect").count() > 60  # and the browser had no complaint
