@@ -76,6 +76,7 @@ class WorkerRow:
     busy: int
     doing: list[str]
     more: int
+    idle: Any
     beat: Any
     up: str
     memory: str
@@ -208,6 +209,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
                 busy=len(doing),
                 doing=calls(doing, MOST_DOING),
                 more=max(0, len(doing) - MOST_DOING),
+                idle=_("idle") if is_alive else words.NOTHING,
                 beat=words.moment(worker.beat_at, glance.now),
                 up=words.rough((glance.now - worker.started_at).total_seconds()) if is_alive else words.NOTHING,
                 memory=f"{memory:,.0f} MB" if isinstance(memory, int | float) and is_alive else words.NOTHING,

@@ -194,6 +194,12 @@ class ScheduleAdmin(JobsModelAdmin):
 
     # One schedule
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Schedule | None:
+        found = super().get_object(request, object_id, from_field)
+        if found is not None:
+            found.loaded_task = found.task_path  # whatever a form puts there: permissions go by what is stored
+        return found
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
         form.user = request.user  # the class is made anew for each request
@@ -269,7 +275,8 @@ class ScheduleAdmin(JobsModelAdmin):
         }
         if schedule is None:
             return page
-        stored = Schedule.objects.get(pk=schedule.pk)  # the form may have changed the other one
+        # A form that was posted may have changed this one
+        stored = Schedule.objects.get(pk=schedule.pk) if form.is_bound else schedule
         may_act = self.may_act(request, stored)
         runs = last_runs([stored])[stored.pk]
         link = self._job_page if request.user.has_perm("django_jobs.view_job") else _nowhere
@@ -471,6 +478,8 @@ def _said(value: Any) -> str:
 def _stored_task(schedule: Schedule) -> str:
     if schedule.pk is None:
         return schedule.task_path
+    if hasattr(schedule, "loaded_task"):
+        return schedule.loaded_task
     return Schedule.objects.filter(pk=schedule.pk).values_list("task_path", flat=True).first() or schedule.task_path
 
 

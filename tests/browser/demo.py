@@ -160,7 +160,7 @@ def _failed_jobs(add, crew: list[Worker]) -> Job:
 def counters() -> None:
     minute = NOW.replace(second=0)
     cells = []
-    for minutes in range(59):
+    for minutes in range(60):
         since = {"since": minute - timedelta(minutes=minutes), "seconds": 60}
         for place, name in enumerate(("default", "images", "mail")):
             usual = (46, 9, 71)[place] + (minutes * (7 + place) * 11) % (23, 7, 31)[place]
@@ -181,20 +181,19 @@ def counters() -> None:
 def schedules() -> None:
     code = {"key": "shop.tasks.forget_old_carts", "declared": {"cron": "0 4 * * *"}}
     rows = [
-        ("Sync stock", tasks.sync_stock, ["Riga"], {"cron": "*/10 7-19 * * mon-fri", "next_due_at": _in(minutes=8)}),
-        ("Newsletter", tasks.send_newsletter, ["2026-11"], {"cron": "0 9 * * tue", "next_due_at": _in(days=7)}),
-        ("Forget old carts", tasks.forget_old_carts, [], {"cron": "30 2 * * *", "next_due_at": _in(hours=12)} | code),
-        ("Report of the month", tasks.monthly_report, ["last"], {"cron": "0 6 1 * *", "next_due_at": _in(days=21)}),
+        ("Sync stock", tasks.sync_stock, ["Riga"], {"cron": "*/10 7-19 * * mon-fri"}),
+        ("Newsletter", tasks.send_newsletter, ["2026-11"], {"cron": "0 9 * * tue"}),
+        ("Forget old carts", tasks.forget_old_carts, [], {"cron": "30 2 * * *"} | code),
+        ("Report of the month", tasks.monthly_report, ["last"], {"cron": "0 6 1 * *"}),
         ("Photos of the fair", tasks.resize_photo, ["fair"], {"every": timedelta(hours=6), "enabled": False}),
     ]
     for place, (name, task, args, rule) in enumerate(rows):
-        rule = {"created_at": ago(days=90), "updated_at": ago(days=3), "run_count": 700 // (place + 1)} | rule
-        one = Schedule.objects.bulk_create([Schedule(name=name, task_path=task.module_path, args=args, **rule)])[0]
-        _runs(one, task, 1000 * (place + 1), step=timedelta(minutes=10) if place == 0 else timedelta(days=1))
-
-
-def _in(**length: float) -> datetime:
-    return (NOW + timedelta(**length)).replace(second=0)
+        step = timedelta(minutes=10) if place == 0 else timedelta(days=1)
+        ran = {"last_run_at": NOW.replace(second=0) - step / 5, "run_count": 700 // (place + 1)}
+        told = {"name": name, "task_path": task.module_path, "created_at": ago(days=90), "updated_at": ago(days=3)}
+        one = Schedule(args=args, **told, **ran, **rule)
+        one.next_due_at = one.moment_after(NOW) if one.enabled else None
+        _runs(Schedule.objects.bulk_create([one])[0], task, 1000 * (place + 1), step=step)
 
 
 def _runs(one: Schedule, task, first: int, *, step: timedelta) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from PIL import Image
 
-TALLEST = 1500  # pixels: what is below says nothing new
-COLOURS = 64  # enough for text and flat areas
+TALLEST = 1800  # pixels: what is below says nothing new
+COLOURS = 255
 
 
 def take(page, target: Path) -> int:
     """Write a picture of a page from its top, and return its size in bytes."""
-    height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
-    page.set_viewport_size(page.viewport_size | {"height": height})
+    for height in (200, TALLEST):  # first very low, so that the page says how tall it must be
+        height = min(height, page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size(page.viewport_size | {"height": height})
     shot = page.screenshot(animations="disabled", caret="initial", scale="css")  # hiding it takes an inline style
     picture = Image.open(io.BytesIO(shot)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     target.parent.mkdir(parents=True, exist_ok=True)
