@@ -11,7 +11,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 
 from . import backlog, broker, states
-from .models import Job, Queue, Schedule, Worker, database, db_now
+from .models import DbNow, Job, Queue, Schedule, Worker, database, db_now
 from .scheduler.rescue import present
 from .worker.report import duration
 
@@ -146,6 +146,14 @@ def redis_problems(away_for: float | None = None) -> Iterator[Problem]:
 
 
 # Workers, failures, schedules, tasks
+
+
+def absences(*, of_workers: bool) -> Iterator[Problem]:
+    """Say that Redis is away and, if that is asked, that no worker is alive."""
+    yield from redis_problems()
+    if of_workers and not Worker.objects.filter(present(), alive_until__gt=DbNow()).exists():
+        details = gettext("What waits goes on waiting. Start one:")
+        yield Problem(what=gettext("No worker is alive."), details=details, command="manage.py runworker")
 
 
 def gone_problem(worker: Worker, now: datetime, jobs: Collection[str], others: bool) -> Problem | None:

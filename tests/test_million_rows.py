@@ -1,4 +1,4 @@
-"""Every page of the admin with a million finished and a hundred thousand waiting jobs: few queries, none over all rows."""
+"""Every page of the admin with a million finished and 100,000 waiting jobs: few queries, and none over all rows."""
 
 from __future__ import annotations
 
@@ -129,7 +129,8 @@ ATTEMPTS = """INSERT INTO django_jobs_attempt
     SELECT id, number, 'failed', started_at, finished_at, 'requests.ReadTimeout', 'gateway ' || n, 'print-' || n
     FROM (SELECT *, ('x' || right(id::text, 4))::bit(16)::int % 20 AS n FROM django_jobs_job
           WHERE finished_at IS NOT NULL) job, generate_series(1, attempt) number
-    WHERE state = 'failed' OR (state = 'succeeded' AND number < attempt AND ('x' || right(id::text, 2))::bit(8)::int < 15)
+    WHERE state = 'failed'
+        OR (state = 'succeeded' AND number < attempt AND ('x' || right(id::text, 2))::bit(8)::int < 15)
     ORDER BY id, number"""
 TRACES = """INSERT INTO django_jobs_traceback (fingerprint, text, created_at)
     SELECT 'print-' || n, 'Traceback (most recent call last):', now() FROM generate_series(0, 19) n"""

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import path, reverse
 from django.utils.text import capfirst
 
+from .. import health
 from ..models import database
 
 
@@ -23,6 +24,7 @@ class JobsModelAdmin(admin.ModelAdmin):
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    is_about_workers = False  # so that its pages say when there are none
     buttons: dict[str, str] = {}  # the last part of a URL -> the method that a POST to it calls
 
     class Media:
@@ -50,7 +52,17 @@ class JobsModelAdmin(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict | None = None) -> HttpResponse:
         title = {"title": capfirst(self.opts.verbose_name_plural)}  # not "Select job to view"
-        return super().changelist_view(request, title | (extra_context or {}))
+        return self.with_warnings(request, super().changelist_view(request, title | (extra_context or {})))
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
+        return self.with_warnings(request, super().changeform_view(request, *args, **options))
+
+    def with_warnings(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Say on a page that is about to be drawn what is away; the overview says so with all else that is wrong."""
+        if request.method == "GET" and context_of(response) and not is_refresh(request):
+            for problem in health.absences(of_workers=self.is_about_workers):
+                messages.warning(request, str(problem))
+        return response
 
     def _button(self, method: str) -> Callable[[HttpRequest, str], HttpResponse]:
         def view(request: HttpRequest, object_id: str) -> HttpResponse:
@@ -95,6 +107,11 @@ class JobsModelAdmin(admin.ModelAdmin):
 def context_of(response: HttpResponse) -> dict[str, Any]:
     """Return what the response's template will be given; nothing for a redirection."""
     return getattr(response, "context_data", None) or {}
+
+
+def is_refresh(request: HttpRequest) -> bool:
+    """Say whether a page asks for itself to stay up to date: messages are for whoever loads it."""
+    return "X-Dj-Live" in request.headers
 
 
 class LookOnlyMixin:

@@ -190,7 +190,8 @@ class ScheduleAdmin(JobsModelAdmin):
             "list_url": self.page("changelist"),
             **hours_of(db_now(), lambda pk: self.page("change", pk)),
         }
-        return TemplateResponse(request, "admin/django_jobs/schedule/day.html", context)
+        response = TemplateResponse(request, "admin/django_jobs/schedule/day.html", context)
+        return self.with_warnings(request, response)
 
     # One schedule
 

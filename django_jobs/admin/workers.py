@@ -60,6 +60,7 @@ class PauseForm(ActionForm):
 @admin.register(Queue)
 class QueueAdmin(LookOnlyMixin, JobsModelAdmin):
     list_display = ["title", "waiting_now", "state_word"]
+    is_about_workers = True
     ordering = ["name"]
     sortable_by = []
     action_form = PauseForm
@@ -185,6 +186,7 @@ def running_on(worker: UUID) -> models.QuerySet:
 
 @admin.register(Worker)
 class WorkerAdmin(LookOnlyMixin, JobsModelAdmin):
+    is_about_workers = True
     list_display = ["title", "state_word", "serves", "busy_slots", "beat", "started"]
     ordering = ["-started_at"]
     sortable_by = []
