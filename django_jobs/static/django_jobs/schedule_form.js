@@ -15,7 +15,9 @@
         const form = editor.closest("form");
         let timer, asked;
 
-        const row = (name) => form.querySelector(`.form-row.field-${name}`);
+        // Themes that draw rows of their own call them a group.
+        const row = (name) => form.querySelector(`.form-row.field-${name}`)
+            ?? form.querySelector(`[name="${name}"], [name^="${name}_"]`)?.closest(".group");
         const show = (name, visible) => row(name)?.classList.toggle("dj-hidden", !visible);
         const value = (name) => new FormData(form).get(name);
 
