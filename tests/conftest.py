@@ -15,6 +15,7 @@ import pytest
 import redis
 
 from tests import services
+from tests.browser.site import CHROMIUM
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +61,23 @@ def manage():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what another database is for; the suite runs on that one, too."""
+    """Leave out what another database is for (the suite runs on that one, too), or a browser that is not here."""
     from django.db import connection  # here: settings must be loaded first
 
     others = {"postgresql", "sqlite"} - {connection.vendor}
-    left_out = [item for item in items if any(item.get_closest_marker(vendor) for vendor in others)]
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(vendor) for vendor in others)
+        or ("browser" in item.fixturenames and CHROMIUM is None)
+    ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if CHROMIUM is None and "not once" not in config.option.markexpr:
+        terminalreporter.write_line("No Chromium on this machine: the tests in a real browser were left out.")
 
 
 def pytest_report_header():

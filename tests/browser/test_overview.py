@@ -124,3 +124,40 @@ def test_it_fits_without_scripts_too(site, options, width):
     assert page.locator("main").bounding_box()["width"] <= width
     page.click("button:has-text('Quiet')")
     assert "takes nothing more" in page.inner_text("main")
+
+
+def test_the_keyboard_alone_retries_and_pauses(site):
+    page = site.page(OVERVIEW)
+
+    tab_to(page, "Pause…")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("a deploy")
+    tab_to(page, "Pause")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=1 queue was paused.")
+    tab_to(page, "Retry 1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=1 job was queued again.")
+
+    assert Queue.objects.get(reason="a deploy").paused_by == "ada"
+    assert not Job.objects.filter(state="failed").exists()
+
+
+FOCUSED = """() => {
+    const node = document.activeElement;
+    const {outlineStyle, outlineWidth, boxShadow} = getComputedStyle(node);
+    const isMarked = outlineStyle !== "none" && parseFloat(outlineWidth) > 0 || boxShadow !== "none";
+    return [node.innerText.trim(), isMarked || !node.closest("#content-main")];
+}"""
+
+
+def tab_to(page, words: str) -> None:
+    """Press Tab until the focus is on what begins with those words; all on the way is seen to have it."""
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        text, is_marked = page.evaluate(FOCUSED)
+        assert is_marked, text
+        if text.startswith(words):
+            return
+    raise AssertionError(f"Tab does not lead to {words!r}")

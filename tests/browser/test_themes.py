@@ -12,9 +12,9 @@ from django_jobs.embedded import free_port
 from django_jobs.models import Job, Queue
 from tests.browser import demo
 from tests.browser.axe import violations
-from tests.browser.conftest import Site
 from tests.browser.pages import ADMIN, LOOKS, PAGES
 from tests.browser.pictures import take
+from tests.browser.site import Site
 from tests.served import served_at
 from tests.services import manage, wait_for
 
