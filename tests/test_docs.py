@@ -30,6 +30,7 @@ from django_jobs.scheduler import chores
 from django_jobs.tasks import Task, TaskContext
 from django_jobs.tasks.decorator import OF_THE_FRAMEWORK
 from django_jobs.tasks.options import RULES, UNSET
+from tests.browser import pages as browser_pages
 from tests.docs_tutorial import Fence, fences, follow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -263,6 +264,13 @@ def test_python_on_the_pages_is_python(page):
     for fence in fences(page.read_text()):
         if fence.language == "python":
             ast.parse(fence.text)
+
+
+def test_every_page_that_is_tested_in_a_browser_has_its_pictures_here():
+    shown = set(re.findall(r"\(\.\./images/([\w-]+\.png)\)", reference("pictures")))
+
+    assert shown == {f"{page.name}-{look}.png" for page in browser_pages.PAGES for look in browser_pages.LOOKS}
+    assert shown == {path.name for path in (DOCS / "images").iterdir()}
 
 
 def test_every_page_is_in_the_contents():

@@ -20,12 +20,13 @@ class Page:
     name: str
     path: str
     is_admin: bool = True
+    height: int = 1800  # pixels that the picture shows at most
 
 
 PAGES = [
     Page(name="overview", path=f"{ADMIN}/overview/"),
-    Page(name="jobs", path=f"{ADMIN}/job/"),
-    Page(name="jobs-failed", path=f"{ADMIN}/job/?state=failed"),
+    Page(name="jobs", path=f"{ADMIN}/job/", height=1100),
+    Page(name="jobs-failed", path=f"{ADMIN}/job/?state=failed", height=1100),
     Page(name="job", path=f"{ADMIN}/job/{{job}}/change/"),
     Page(name="job-running", path=f"{ADMIN}/job/{{running_job}}/change/"),
     Page(name="schedules", path=f"{ADMIN}/schedule/"),

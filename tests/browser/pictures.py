@@ -7,13 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
-TALLEST = 1800  # pixels: what is below says nothing new
 COLOURS = 255
 
 
-def take(page, target: Path) -> int:
-    """Write a picture of a page from its top, and return its size in bytes."""
-    for height in (200, TALLEST):  # first very low, so that the page says how tall it must be
+def take(page, target: Path, tallest: int = 1800) -> int:
+    """Write a picture of a page, its first ``tallest`` pixels, and return its size in bytes."""
+    for height in (200, tallest):  # first very low, so that the page says how tall it must be
         height = min(height, page.evaluate("document.documentElement.scrollHeight"))
         page.set_viewport_size(page.viewport_size | {"height": height})
     shot = page.screenshot(animations="disabled", caret="initial", scale="css")  # hiding it takes an inline style

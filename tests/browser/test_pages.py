@@ -53,7 +53,7 @@ def test_a_page_is_usable_by_everybody_and_makes_a_picture(site, rows, pictures,
     assert not found, "\n".join(found)
     excess = shown.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert excess <= 0, f"{excess} pixels wider than the window"
-    assert take(shown, pictures / f"{page.name}-{look}.png") < 150_000
+    assert take(shown, pictures / f"{page.name}-{look}.png", page.height) < 150_000
 
 
 def known_of_django(site, look: str) -> set[tuple[str, str]]:
