@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         TaskNotFound,
         TaskTimeout,
     )
+    from .models import jobs_about
     from .tasks import Task, TaskContext, job_options, schedule, task
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ _HOMES = {
     "Retry": "exceptions",
     "TaskNotFound": "exceptions",
     "TaskTimeout": "exceptions",
+    "jobs_about": "models",
     "Task": "tasks",
     "TaskContext": "tasks",
     "job_options": "tasks",
@@ -56,6 +58,7 @@ __all__ = [
     "TaskTimeout",
     "cancel",
     "job_options",
+    "jobs_about",
     "retry",
     "schedule",
     "task",

@@ -22,6 +22,8 @@ LEASE_SECONDS = 6.0  # without a beat for so long, a worker is given up for dead
 SQLITE_IDLE_BEAT_SECONDS = 60.0  # an idle worker on SQLite must not keep the writers' lock busy
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+LABEL_LENGTH = 200  # characters
+LABEL = re.compile(rf"[^\0\ud800-\udfff]{{1,{LABEL_LENGTH}}}\Z")  # what every database can store
 
 
 class Option:

@@ -17,7 +17,8 @@ from . import broker, failpoints, moves, signals, states
 from .broker import Waiting
 from .conf import jobs_settings
 from .middleware import wrapped
-from .models import Job, Queue, database, db_now
+from .models import Job, JobLabel, Queue, database, db_now
+from .models.label import rows_of
 from .moves import Moved
 from .plain import plain
 from .sql import statements
@@ -57,15 +58,18 @@ def insert_wrapped(alias: str, jobs: Sequence[Job]) -> None:
 
 
 def insert(alias: str, jobs: Sequence[Job]) -> None:
-    """Insert rows, all or none; moments that are given as a timedelta are counted by the database's clock."""
+    """Insert rows and their labels, all or none; a timedelta is counted from the database's clock."""
     if any(isinstance(job.run_after, timedelta) or isinstance(job.expires_at, timedelta) for job in jobs):
         _resolve_moments(jobs, db_now())
-    if len(jobs) <= INSERT_CHUNK:
+    labels = rows_of(jobs)
+    if len(jobs) <= INSERT_CHUNK and not labels:
         statements(alias).insert(alias, jobs)
         return
     with transaction.atomic(using=alias):
         for start in range(0, len(jobs), INSERT_CHUNK):
             statements(alias).insert(alias, jobs[start : start + INSERT_CHUNK])
+        if labels:
+            JobLabel.objects.using(alias).bulk_create(labels)
 
 
 def _resolve_moments(jobs: Sequence[Job], now: datetime) -> None:

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Concat, Replace, Right
 
 from . import backlog, codec, states
 from .conf import jobs_settings
-from .models import Attempt, DbNow, EncodedText, Job, Traceback, database
+from .models import Attempt, DbNow, EncodedText, Job, JobLabel, Traceback, database
 from .models.job import LOG_LENGTH
 from .sql import statements
 from .sql.outcome import Row
@@ -151,8 +151,14 @@ def _delete_unkept(alias: str, outcomes: Iterable[Outcome]) -> None:
     unkept = [one for one in outcomes if one.keep == 0 and not one.job.followed]
     final = [one.job.id for one in unkept if one.transition.target in states.FINAL]
     if final:
-        Attempt.objects.using(alias).filter(job__in=final).delete()
-        Job.objects.using(alias).filter(pk__in=final)._raw_delete(alias)
+        erase(alias, final)
+
+
+def erase(alias: str, ids: Sequence[UUID]) -> None:
+    """Delete the rows of jobs, with all that is theirs; in a transaction, where nobody else can be at them."""
+    for model in (Attempt, JobLabel):
+        model.objects.using(alias).filter(job__in=ids)._raw_delete(alias)
+    Job.objects.using(alias).filter(pk__in=ids)._raw_delete(alias)
 
 
 def note_started(held: Iterable[tuple[Held, float]]) -> None:

@@ -368,8 +368,7 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
             with transaction.atomic(using=alias):
                 still = Job.objects.using(alias).filter(pk__in=[job.pk for job in jobs])
                 ids = list(still.exclude(state=states.RUNNING).select_for_update().values_list("pk", flat=True))
-                Attempt.objects.using(alias).filter(job__in=ids)._raw_delete(alias)
-                Job.objects.using(alias).filter(pk__in=ids)._raw_delete(alias)
+                moves.erase(alias, ids)
 
 
 def _chunks(jobs: models.QuerySet) -> Iterator[list[Job]]:

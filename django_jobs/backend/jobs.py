@@ -10,6 +10,7 @@ from typing import Any
 from django.core import checks
 
 from ..tasks import Call
+from ..tasks.definition import prepared
 from . import framework
 from .checks import check_alias
 from .task import OF_THE_FRAMEWORK, BackendTask, as_ours
@@ -54,7 +55,7 @@ class JobsBackend(TakesOptions, framework.BaseTaskBackend):
         self.validate_task(task)
         with framework.refusals():
             ours = task if is_ours(task, self.alias) else as_ours(task, self.alias)
-            jobs = [ours.prepare(call.args, call.kwargs) for call in calls]
+            jobs = [prepared(ours, call) for call in calls]
         if jobs:
             save(jobs)
         return [result_of(job, task) for job in jobs]

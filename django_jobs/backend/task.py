@@ -18,6 +18,8 @@ from ..tasks.options import UNSET, check_call_options
 from . import framework
 
 if TYPE_CHECKING:
+    from django.db import models
+
     from ..models import Job
     from ..tasks import TaskContext
 
@@ -56,6 +58,11 @@ class BackendTask(Task, framework.Task):
             left = {name: UNSET if name in OF_THE_FRAMEWORK else value for name, value in given.items()}
             check_call_options(f"{self.name}.using()", left)
         return replace(self, **given)
+
+    def about(self, *things: models.Model) -> BackendTask:
+        """Return the same task, its jobs labelled with these objects."""
+        with framework.refusals():
+            return super().about(*things)
 
     def enqueue_many(self, calls: Iterable[Mapping[str, Any] | Call]) -> list[framework.TaskResult]:
         """Enqueue each of the calls, a dict of keyword arguments or a ``task.s(...)``; return the results."""

@@ -5,6 +5,7 @@ from .counter import Counter
 from .database import database, db_now
 from .fields import DbNow, EncodedField, EncodedText, frozen_clock
 from .job import Attempt, Job, Traceback
+from .label import JobLabel, jobs_about
 from .overview import Overview
 from .schedule import Schedule, ScheduleRun
 from .worker import Meta, Queue, Worker
@@ -16,6 +17,7 @@ __all__ = [
     "EncodedField",
     "EncodedText",
     "Job",
+    "JobLabel",
     "Meta",
     "Overview",
     "Queue",
@@ -27,4 +29,5 @@ __all__ = [
     "database",
     "db_now",
     "frozen_clock",
+    "jobs_about",
 ]

@@ -188,6 +188,7 @@ class Job(models.Model):
         """How long the last attempt ran, or None before its end."""
         return self.finished_at - self.started_at if self.finished_at and self.started_at else None
 
+    new_labels: tuple[str, ...] = ()  # of a job that is not saved yet; then they are rows of JobLabel
     _enqueued_in: Any = None  # the outermost atomic() block around the enqueueing: nobody may wait in there
 
     def refresh(self) -> None:

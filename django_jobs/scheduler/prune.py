@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
 
-from .. import states
+from .. import moves, states
 from ..models import Attempt, DbNow, Job, Schedule, ScheduleRun, Traceback, Worker, database, db_now
 
 CHUNK = 1000  # rows of one transaction
@@ -41,8 +41,7 @@ def prune_jobs(jobs: models.QuerySet) -> int:
     with transaction.atomic(using=alias):
         ids = list(finished.select_for_update(skip_locked=True).values_list("pk", flat=True)[:CHUNK])
         if ids:
-            Attempt.objects.using(alias).filter(job__in=ids)._raw_delete(alias)
-            Job.objects.using(alias).filter(pk__in=ids, state__in=states.FINAL)._raw_delete(alias)
+            moves.erase(alias, ids)
     return len(ids)
 
 

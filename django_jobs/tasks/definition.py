@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cache, cached_property
+from itertools import chain
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args
 
@@ -22,6 +23,8 @@ from .options import UNSET, Unset, check_call_options, check_options, check_queu
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
+
+    from django.db.models import Model
 
     from ..models import Job
     from .context import TaskContext
@@ -74,6 +77,7 @@ class Task(BaseTask, Generic[P, R]):
     on_failure: Any = None  # ... failed for good
     on_retry: Any = None  # ... failed, and is to be tried again
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+    labels: Any = field(default=(), hash=False)  # texts by which its jobs are found again; see ``about``
 
     def __post_init__(self) -> None:
         check_function(self.func)
@@ -102,6 +106,15 @@ class Task(BaseTask, Generic[P, R]):
         check_call_options(f"{self.name}.using()", options)
         return replace(self, **options)
 
+    def about(self, *things: Model) -> Self:
+        """Return the same task, its jobs labelled with these objects: the admin and ``jobs_about`` find them by it.
+
+        Raises TypeError for what is no object of the database, InvalidTask for one that is not saved.
+        """
+        from ..models.label import label_of  # here: as in queue()
+
+        return replace(self, labels=_joined(self.labels, [label_of(one, f"{self.name}.about()") for one in things]))
+
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[P]:
         """Return arguments for ``enqueue_many`` and ``job.then``."""
         return Call(args=args, kwargs=kwargs, task=self)
@@ -125,7 +138,7 @@ class Task(BaseTask, Generic[P, R]):
 
         One INSERT per thousand and one push; either all are saved or none.
         """
-        jobs = [self.prepare(call.args, call.kwargs) for call in map(self._call, calls)]
+        jobs = [prepared(self, call) for call in map(self._call, calls)]
         if jobs:
             queue().save(jobs)
         return jobs
@@ -141,7 +154,7 @@ class Task(BaseTask, Generic[P, R]):
         self.check(args, kwargs)
         encoded_args, encoded_kwargs = self._encoded(args, dict(kwargs))
         run_after = self.run_after
-        return queue().Job.new(
+        job = queue().Job.new(
             task_path=self.module_path,
             args=encoded_args,
             kwargs=encoded_kwargs,
@@ -156,6 +169,9 @@ class Task(BaseTask, Generic[P, R]):
             max_attempts=setting("MAX_ATTEMPTS", self.max_attempts),
             max_losses=setting("MAX_LOSSES", self.max_losses),
         )
+        if self.labels:
+            job.new_labels = _joined(self.labels)
+        return job
 
     def check(self, args: tuple[Any, ...] | list[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise TypeError when the arguments do not fit the function, the context left out."""
@@ -283,6 +299,19 @@ class _Bare:
     def _name(annotation: Any) -> str:
         is_plain = isinstance(annotation, type) and not get_args(annotation)
         return annotation.__qualname__ if is_plain else inspect.formatannotation(annotation)
+
+
+def prepared(task: Task, call: Call) -> Job:
+    """Return a new job for one of many calls, labelled with what ``task.about(...).s(...)`` has said of it."""
+    job = task.prepare(call.args, call.kwargs)
+    if call.task is not None and call.task.labels:
+        job.new_labels = _joined(job.new_labels, call.task.labels)
+    return job
+
+
+def _joined(*labels: Iterable[str]) -> tuple[str, ...]:
+    """Return all the labels, each once."""
+    return tuple(dict.fromkeys(chain.from_iterable(labels)))
 
 
 @cache

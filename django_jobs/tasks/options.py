@@ -13,7 +13,7 @@ from typing import Any
 from django.utils.timezone import is_naive
 
 from .. import codec
-from ..conf import QUEUE_NAME, jobs_settings
+from ..conf import LABEL, LABEL_LENGTH, QUEUE_NAME, jobs_settings
 from ..exceptions import InvalidTask, NotEncodable
 from .base import BaseTask
 
@@ -74,6 +74,10 @@ def is_metadata(value: Any) -> bool:
         return False
 
 
+def are_labels(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) and LABEL.match(one) for one in value)
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "priority": (
         lambda value: is_whole(value) and MIN_PRIORITY <= value <= MAX_PRIORITY,
@@ -102,6 +106,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "keep": (lambda value: value is None or is_pause(value), "seconds, a timedelta, 0, or None for ever"),
     "metadata": (is_metadata, "a dict that JSON can carry"),
+    "labels": (are_labels, f"a list of texts, of at most {LABEL_LENGTH} characters each"),
     "sensitive": (
         lambda value: isinstance(value, list | tuple | set | frozenset) and all(isinstance(v, str) for v in value),
         "a list of argument names",
@@ -126,7 +131,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 # What is stored with a job; the other options are looked up on the task when it runs.
 OF_A_CALL = frozenset(
-    {"priority", "queue_name", "run_after", "backend", "max_attempts", "max_losses", "timeout", "expires", "metadata"}
+    {
+        *("priority", "queue_name", "run_after", "backend", "max_attempts", "max_losses", "timeout", "expires"),
+        *("metadata", "labels"),
+    }
 )
 
 

@@ -89,6 +89,7 @@ class JobOptions(TypedDict, total=False):
     aliases: list[str] | tuple[str, ...]
     admin: bool | str
     metadata: Mapping[str, Any]
+    labels: Sequence[str]
 
 class TaskOptions(JobOptions, total=False):
     """What ``@task`` takes besides ``takes_context``."""
@@ -109,3 +110,4 @@ class CallOptions(TypedDict, total=False):
     timeout: Duration | None
     expires: Duration | None
     metadata: Mapping[str, Any]
+    labels: Sequence[str]

@@ -79,6 +79,14 @@ send.using(priority="high")  # error
 send.using(retry_on=OSError)  # error
 send.using(priorty=5)  # error
 
+# Labels
+
+assert_type(send.about(job, job).enqueue(1).return_value, str | None)
+send.about(job).enqueue("1")  # error
+send.using(labels=["tenant 7"]).enqueue(1)
+send.using(labels=[7])  # error
+assert_type(send.enqueue_many([send.about(job).s(1)])[0].return_value, str | None)
+
 # Many
 
 assert_type([one.return_value for one in send.enqueue_many([send.s(1), {"order_id": 2}])], list[str | None])

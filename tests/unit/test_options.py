@@ -29,6 +29,7 @@ ALLOWED = {
     "expires": [None, 0.1, 3600, DAY],
     "keep": [None, 0, 1.5, DAY],
     "metadata": [{}, {"a": [1]}],
+    "labels": [[], ["shop.order:17"], ("a", "b"), ["x" * 200]],
     "sensitive": [[], ["pin"], ("pin",), {"pin"}],
     "aliases": [[], ["shop.tasks.old"], ("a.b",)],
     "admin": [True, False, "shop.refund"],
@@ -54,6 +55,7 @@ REFUSED = {
     "expires": [0, -1, timedelta(0), NAN, INFINITY, LONG, "1", True],
     "keep": [-1, -DAY, NAN, INFINITY, LONG, "1 d", False],
     "metadata": [None, [], "{}", {"a": {1}}, {1: 1}],
+    "labels": ["a", [""], [1], None, {"a"}, ["x" * 201], ["a\0"], ["\ud800"]],
     "sensitive": ["pin", [1], None],
     "aliases": ["shop.tasks.old", ["old"], [1], None],
     "admin": [1, None],
@@ -116,6 +118,7 @@ def test_an_unknown_option_that_resembles_none_is_refused_with_all_names():
 
 CARRIED = {
     "priority", "queue_name", "run_after", "backend", "max_attempts", "max_losses", "timeout", "expires", "metadata",
+    "labels",
 }  # fmt: skip
 
 
