@@ -24,7 +24,7 @@ from django_jobs.backend.results import result_of
 from django_jobs.broker.connection import is_url
 from django_jobs.management import health
 from django_jobs.management.verbs import VERBS
-from django_jobs.models import Attempt, EncodedField, Job, Queue, Schedule, Traceback, Worker, db_now
+from django_jobs.models import Attempt, EncodedField, Job, JobLabel, Queue, Schedule, Traceback, Worker, db_now
 from django_jobs.worker.failures import describe
 from django_jobs.worker.summary import redis, redis_problems
 from tests.app import admin_tasks, framework_tasks
@@ -81,6 +81,8 @@ def hostile_rows(hostile: str) -> dict[str, models.Model]:
         for name, state in states.items()
     }
     for job in jobs.values():
+        JobLabel.objects.create(job=job, label=hostile[:200])
+        JobLabel.objects.create(job=job, label=f"django_jobs.queue:{hostile[:100]}")
         filled(Attempt, hostile, job=job, number=1, kind="failed", fingerprint="f1", worker=worker.pk)
     queue = filled(Queue, hostile, name=hostile[:64])
     paused = filled(Queue, hostile, name=hostile[:63] + "2", paused_at=now)

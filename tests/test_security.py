@@ -129,6 +129,7 @@ OTHERS = {
     "app_list": "Django's index of our models; it shows what the lists may show",
     "<path:object_id>/": "Django's redirection to the page of a row",
     "job": "a visitor's look at one job: tests/test_pages.py",
+    "tests_app_effect_jobs_about": "of those who may view an object and jobs: tests/test_jobs_panel.py",
     "events": "the same as a stream: tests/test_pages.py",
     "cancel": "a visitor's POST with token and CSRF: below, and tests/test_pages.py",
 }

@@ -1,5 +1,6 @@
 """Where people look at jobs and act: jobs, schedules, queues and workers in Django's admin."""
 
 from . import jobs, overview, schedules, workers  # each registers its own
+from .panel import JobsPanel  # for the admin of others' models
 
-__all__ = ["jobs", "overview", "schedules", "workers"]
+__all__ = ["JobsPanel", "jobs", "overview", "schedules", "workers"]

@@ -45,6 +45,7 @@ from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of
 from .counts import CAP, CappedPaginator, capped_counts, in_words
 from .glance import failed_with
+from .labels import AboutFilter, about
 
 TITLE_LENGTH = 300  # characters
 SHORT = 4_000  # characters of encoded arguments; longer ones are not read for a list
@@ -180,7 +181,7 @@ def _unless_long(column: str) -> Case:
 @admin.register(Job)
 class JobAdmin(LookOnlyMixin, JobsModelAdmin):
     list_display = ["call", "state_word", "queue_name", "attempts_made", "when"]
-    list_filter = [StateFilter, QueueFilter, TaskFilter, ErrorFilter]
+    list_filter = [StateFilter, QueueFilter, TaskFilter, ErrorFilter, AboutFilter]
     list_per_page = 50
     list_max_show_all = 50
     paginator = CappedPaginator
@@ -262,7 +263,7 @@ class JobAdmin(LookOnlyMixin, JobsModelAdmin):
             "steps": [self._created(job, now), *_steps(job, attempts, workers, now)],
             "attempts": _with_tracebacks(attempts),
             "arguments": named_arguments(job),
-            "facts": list(self._facts(job, workers)),
+            "facts": [*about(request, self.admin_site, job), *self._facts(job, workers)],
             "progress": _progress(job),
             "results": list(_values(job)),
         }

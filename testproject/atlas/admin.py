@@ -2,6 +2,8 @@
 
 from django.contrib import admin
 
+from django_jobs.admin import JobsPanel
+
 from .models import Airport, Import, Page, Photo, Postcard, Report
 
 
@@ -13,22 +15,22 @@ class AirportAdmin(admin.ModelAdmin):
 
 
 @admin.register(Import)
-class ImportAdmin(admin.ModelAdmin):
+class ImportAdmin(JobsPanel, admin.ModelAdmin):
     list_display = ["name", "created_at", "rows", "skipped"]
 
 
 @admin.register(Photo)
-class PhotoAdmin(admin.ModelAdmin):
+class PhotoAdmin(JobsPanel, admin.ModelAdmin):
     list_display = ["city", "country", "thumbnail"]
 
 
 @admin.register(Postcard)
-class PostcardAdmin(admin.ModelAdmin):
+class PostcardAdmin(JobsPanel, admin.ModelAdmin):
     list_display = ["photo", "recipient", "created_at", "sent_at"]
 
 
 @admin.register(Page)
-class PageAdmin(admin.ModelAdmin):
+class PageAdmin(JobsPanel, admin.ModelAdmin):
     list_display = ["code", "title", "status", "size", "fetched_at"]
 
 

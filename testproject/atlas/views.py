@@ -115,7 +115,7 @@ def import_csv(request):
 def enqueue_import(file: File) -> Import:
     """Save the file and its job together: there is never one without the other."""
     source = Import.objects.create(name=file.name, file=file)
-    source.job_id = tasks.import_airports.enqueue(source.pk).pk
+    source.job_id = tasks.import_airports.about(source).enqueue(source.pk).pk
     source.save(update_fields=["job_id"])
     return source
 
@@ -133,7 +133,8 @@ def import_page(request, pk):
 
 @button
 def make_thumbnails(request):
-    jobs = tasks.make_thumbnail.enqueue_many({"photo_id": photo.pk} for photo in Photo.objects.all())
+    task = tasks.make_thumbnail
+    jobs = task.enqueue_many(task.about(photo).s(photo.pk) for photo in Photo.objects.all())
     return f"{len(jobs)} thumbnails"
 
 
@@ -144,13 +145,15 @@ def send_postcards(request):
     postcards = Postcard.objects.bulk_create(
         Postcard(photo=photo, recipient=f"reader-{photo.pk}@atlas.example") for photo in Photo.objects.all()
     )
-    jobs = tasks.send_postcard.enqueue_many(tasks.send_postcard.s(postcard.pk) for postcard in postcards)
+    task = tasks.send_postcard
+    jobs = task.enqueue_many(task.about(postcard, postcard.photo).s(postcard.pk) for postcard in postcards)
     return f"{len(jobs)} postcards"
 
 
 @button
 def fetch_pages(request):
-    jobs = tasks.fetch_page.enqueue_many(tasks.fetch_page.s(page.code) for page in Page.objects.all())
+    task = tasks.fetch_page
+    jobs = task.enqueue_many(task.about(page).s(page.code) for page in Page.objects.all())
     return f"{len(jobs)} pages"
 
 

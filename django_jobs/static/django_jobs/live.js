@@ -1,4 +1,5 @@
-/* Keeps a page up to date: asks for the same page again and swaps what is marked with data-dj-region.
+/* Keeps a page up to date: asks for the same page again, or for the address in data-dj-live-from, and swaps
+   what is marked with data-dj-region.
 
    A region that one works in (it holds the focus, an open form or selected text) is left alone. Nothing is
    asked while the page is hidden; after an error the pauses grow, and the page says so. */
@@ -37,7 +38,7 @@
         async function refresh() {
             let answer;
             try {
-                answer = await fetch(window.location.href, {
+                answer = await fetch(root.dataset.djLiveFrom || window.location.href, {
                     headers: {"X-Dj-Live": "1"},
                     signal: AbortSignal.timeout(10000),
                 });
