@@ -41,12 +41,12 @@ class InvalidJob(exceptions.InvalidTask, InvalidTask):
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Let our InvalidTask be the framework's as well."""
+    """Let our InvalidTask be the framework's as well, and the framework's ours."""
     try:
         yield
-    except InvalidTask:
+    except InvalidJob:
         raise
-    except exceptions.InvalidTask as error:
+    except (InvalidTask, exceptions.InvalidTask) as error:
         raise InvalidJob(str(error)) from None
 
 

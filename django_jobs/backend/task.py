@@ -34,8 +34,8 @@ class BackendTask(Task, framework.Task):
 
     def __post_init__(self) -> None:
         backend = self.get_backend()
-        backend.validate_task(self)
         with framework.refusals():
+            backend.validate_task(self)
             super().__post_init__()
             if getattr(backend, "runs_by_worker", False):
                 register(self)

@@ -21,10 +21,13 @@ from django_jobs import job_options, moves, states
 from django_jobs.backend import BackendTask, framework
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Job
+from django_jobs.scheduler.fire import fire
+from django_jobs.scheduler.produce import run_now
 from django_jobs.tasks import registry
 from tests.app import framework_tasks as tasks
 from tests.app import tasks as plain_tasks
 from tests.settings import FRAMEWORK
+from tests.test_schedules import due, saved
 
 pytestmark = pytest.mark.django_db
 
@@ -431,3 +434,16 @@ def test_a_module_that_imports_what_it_is_asked_for_is_not_asked(monkeypatch):
 
     with pytest.raises(django_jobs.TaskNotFound):
         registry.get("lazy.os")
+
+
+def test_a_schedule_for_a_queue_that_the_backend_does_not_have_holds_up_no_others():
+    wrong = saved(task_path=tasks.plus.module_path, queue_name="nowhere", args=[1])
+    right = saved(task_path=tasks.plus.module_path, name="right", args=[1])
+
+    Schedule.objects.update(next_due_at=db_now())
+
+    with pytest.raises(django_jobs.InvalidTask, match="nowhere"):
+        run_now(wrong)
+    fire()
+
+    assert set(Job.objects.values_list("schedule", "queue_name")) == {(wrong.pk, "nowhere"), (right.pk, "default")}
