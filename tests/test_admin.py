@@ -377,10 +377,6 @@ def test_acts_need_a_post_with_a_token(admin_user):
     assert one.state == "failed"
 
 
-def test_nobody_adds_a_job_by_hand(admin_client):
-    assert admin_client.get(f"{JOBS}add/").status_code == 403
-
-
 def test_pages_and_acts_work_while_redis_is_away(admin_client, settings, redis_away):
     one, waiting = failed_job(), job()
     schedule = saved()

@@ -29,6 +29,7 @@ from django_jobs.worker.failures import describe
 from django_jobs.worker.summary import redis, redis_problems
 from tests.app import admin_tasks, framework_tasks
 from tests.test_admin import text
+from tests.test_run_task import form as run_form
 from tests.test_schedule_admin import form
 from tests.test_security import PAGES, address
 
@@ -162,6 +163,9 @@ def test_hostile_text_stays_text_on_every_page_and_after_every_act(admin_client,
     typed = {key: hostile for key in form()}
     for name in ("schedule_add", "schedule_change"):
         pages[f"typed into {name}"] = posted(admin_client, address(name, rows), typed)
+    typed = {key: hostile for key in run_form()} | {"task": run_form()["task"]}
+    pages["typed into job_add"] = posted(admin_client, address("job_add", rows), typed)
+    pages["chosen in job_add"] = admin_client.get(address("job_add", rows), {"task": hostile[:200], "q": hostile})
 
     for name, page in pages.items():
         assert page.status_code == 200, name
@@ -245,6 +249,11 @@ def test_secrets_are_on_no_page(admin_client):
     pages += [posted(admin_client, address(name, rows), page.data()) for name, page in PAGES.items() if page.act]
     pages += [admin_client.get(f"/admin/django_jobs/{one._meta.model_name}/{one.pk}/change/") for one in unknown()]
     pages.append(admin_client.get("/admin/django_jobs/schedule/add/", {"copy": rows["declared schedule"].pk}))
+
+    pages += [
+        posted(admin_client, address("job_add", rows), run_form(**{"arg-pin": SECRET, "arg-password": SECRET}, **wrong))
+        for wrong in ({}, {"arg-order_id": "x"})
+    ]
 
     for page in pages:
         assert page.status_code == 200

@@ -28,6 +28,7 @@ from django.urls import URLPattern, get_resolver, reverse
 from django_jobs import public
 from django_jobs.models import Attempt, Queue, Worker, db_now
 from tests.test_admin import failed_job, job
+from tests.test_run_task import form as run_form
 from tests.test_schedule_admin import form
 from tests.test_schedules import saved
 
@@ -91,7 +92,7 @@ PAGES = {
     "overview_changelist": shown("job"),
     "overview_retry": Page(**BUTTON, act={"change_job"}, of="error"),
     "job_changelist": shown("job"),
-    "job_add": CLOSED,
+    "job_add": Page(look={"add_job"}, act={"add_job"}, data=run_form),
     "job_change": Page(look=looks("job"), act=NOBODY),
     "job_history": shown("job"),
     "job_delete": Page(look={"delete_job"}, act={"delete_job"}, data=confirmed),

@@ -46,6 +46,7 @@ from .base import JobsModelAdmin, LookOnlyMixin, context_of
 from .counts import CAP, CappedPaginator, capped_counts, in_words
 from .glance import failed_with
 from .labels import AboutFilter, about
+from .run import RunTask
 
 TITLE_LENGTH = 300  # characters
 SHORT = 4_000  # characters of encoded arguments; longer ones are not read for a list
@@ -179,9 +180,9 @@ def _unless_long(column: str) -> Case:
 
 
 @admin.register(Job)
-class JobAdmin(LookOnlyMixin, JobsModelAdmin):
+class JobAdmin(RunTask, LookOnlyMixin, JobsModelAdmin):
     list_display = ["call", "state_word", "queue_name", "attempts_made", "when"]
-    list_filter = [StateFilter, QueueFilter, TaskFilter, ErrorFilter, AboutFilter]
+    list_filter = [AboutFilter, StateFilter, QueueFilter, TaskFilter, ErrorFilter]
     list_per_page = 50
     list_max_show_all = 50
     paginator = CappedPaginator

@@ -126,6 +126,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
             "workers": list(self._workers(request, glance)) if parts["worker"] else None,
             "schedules": list(self._schedules(glance)) if parts["schedule"] else None,
             "jobs_url": self._address("job_changelist"),
+            "run_url": self._address("job_add") if request.user.has_perm("django_jobs.add_job") else None,
         }
         return TemplateResponse(request, "admin/django_jobs/overview.html", page | (extra_context or {}))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils.timezone import get_current_timezone_name
@@ -24,7 +22,8 @@ from ..tasks import Task, registry
 from ..tasks.calls import known_task
 from ..tasks.options import check_queue
 from .arguments import ArgumentsField, Secrets
-from .signature import argument_fields, call_of, initial_values
+from .runnable import may_run, tasks_by_app
+from .signature import PREFIX, argument_fields, call_of, initial_values
 from .when import COLUMNS, KINDS, NEEDS, WEEKDAY_CHOICES, cron_of, kind_of, parts_of
 
 UNITS = {
@@ -34,17 +33,6 @@ UNITS = {
     "days": (timedelta(days=1), _("days")),
 }
 UNIT_CHOICES = [(key, label) for key, (_one, label) in UNITS.items()]
-
-
-def may_run(user: Any, task_path: str) -> bool:
-    """Say whether the user may run or schedule the task: superusers any, others those declared for the admin."""
-    if user.is_superuser:
-        return True
-    try:
-        allowed = registry.get(task_path).admin
-    except TaskNotFound:
-        return False
-    return user.has_perm(allowed) if isinstance(allowed, str) else allowed
 
 
 class DurationWidget(forms.MultiWidget):
@@ -342,7 +330,6 @@ class ScheduleForm(forms.ModelForm):
             self._errors["cron"] = self.error_class(self._errors["cron"].data[:1])
 
 
-PREFIX = "arg-"  # of the names of the arguments' fields
 _ANY = forms.Field()
 
 
@@ -403,17 +390,9 @@ def _hidden_arguments(schedule: Schedule) -> tuple[dict[str, Any], Secrets | Non
 
 def task_choices(user: Any, current: str) -> list[Any]:
     """Return the tasks that the user may schedule, grouped by app, and the one that is set now."""
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    known = registry.all_tasks()
-    for path, task in known.items():
-        if path == current or may_run(user, path):
-            groups[_app_name(path)].append((path, f"{task.name}{task.takes}"))
-    choices = [("", "---------"), *sorted(groups.items())]
-    if current and current not in known:
+    groups = tasks_by_app(user, besides=current)
+    shown = [(app, [(one.module_path, f"{one.name}{one.takes}") for one in tasks]) for app, tasks in groups]
+    choices = [("", "---------"), *shown]
+    if current and registry.find(current) is None:
         choices.append((current, gettext("%(task)s (not known here)") % {"task": current}))
     return choices
-
-
-def _app_name(path: str) -> str:
-    config = apps.get_containing_app_config(path)
-    return str(config.verbose_name) if config else path.rpartition(".")[0]

@@ -24,9 +24,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import jobs_settings
 from ..exceptions import JobsError, NotDecodable
-from ..models import DbNow, Job, Queue, Schedule, database, db_now
+from ..models import DbNow, Job, Schedule, database, db_now
 from ..scheduler.preview import in_zone
 from ..scheduler.produce import run_now
 from ..scheduler.sync import restore
@@ -36,8 +35,9 @@ from . import words
 from .base import JobsModelAdmin, context_of
 from .day import hours_of
 from .preview import Preview
+from .runnable import may_run, queue_names
 from .runs import last_runs, squares, typical_duration
-from .schedule_form import EDITED, ScheduleForm, may_run
+from .schedule_form import EDITED, ScheduleForm
 
 LATE = timedelta(seconds=30)  # a healthy worker is late by a second
 DELETED = 100  # schedules named before a deletion
@@ -271,7 +271,7 @@ class ScheduleAdmin(JobsModelAdmin):
         can_change = self.has_change_permission(request, schedule) if schedule else True
         page: dict[str, Any] = {
             "zones": _zones(),
-            "queues": _queues(),
+            "queues": queue_names(),
             "preview": Preview(form, now) if can_change and hasattr(form, "arguments") else None,
         }
         if schedule is None:
@@ -494,7 +494,3 @@ def _switch(schedule: Schedule, enabled: bool) -> None:
 
 def _zones() -> list[str]:
     return sorted(zone for zone in zoneinfo.available_timezones() if "/" in zone or zone in ("UTC", settings.TIME_ZONE))
-
-
-def _queues() -> list[str]:
-    return sorted({*jobs_settings.QUEUES, *Queue.objects.values_list("name", flat=True)})

@@ -24,15 +24,16 @@ from ..tasks.calls import HIDDEN, masked
 from ..tasks.sensitive import secrecy
 from .arguments import ArgumentsField, in_json, not_json
 
+PREFIX = "arg-"  # of the names of the fields in a form
 OMITTED = object()  # the field was left empty: the function's own default is used
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: list, inspect.Parameter.VAR_KEYWORD: dict}
 
 
-def argument_fields(task: Task) -> dict[str, forms.Field]:
-    """Return a form field for each parameter of the task, by its name."""
+def argument_fields(task: Task, *, typed_anew: bool = False) -> dict[str, forms.Field]:
+    """Return a form field for each parameter of the task, by its name; ``typed_anew``: no secret is stored yet."""
     is_secret, hints = secrecy(task), _hints(task)
     return {
-        name: _field(parameter, hints.get(name, parameter.empty), is_secret(name))
+        name: _field(parameter, hints.get(name, parameter.empty), is_secret(name), typed_anew)
         for name, parameter in task.signature.parameters.items()
     }
 
@@ -57,6 +58,8 @@ def call_of(task: Task, values: Mapping[str, Any]) -> tuple[list[Any], dict[str,
         elif positional:
             args.append(parameter.default)
     more = values.get(_name_of(task, inspect.Parameter.VAR_KEYWORD)) or {}
+    for name in kwargs.keys() & more.keys():
+        raise ValidationError(gettext("%(name)s is given twice.") % {"name": name})
     return [*args, *rest], kwargs | more
 
 
@@ -97,7 +100,7 @@ def _hints(task: Task) -> dict[str, Any]:
         return {}
 
 
-def _field(parameter: inspect.Parameter, hint: Any, is_secret: bool) -> forms.Field:
+def _field(parameter: inspect.Parameter, hint: Any, is_secret: bool, typed_anew: bool) -> forms.Field:
     if parameter.kind in _VARIADIC:
         kind = _VARIADIC[parameter.kind]
         example = '[1, "two"]' if kind is list else '{"amount": 49.9}'
@@ -106,19 +109,23 @@ def _field(parameter: inspect.Parameter, hint: Any, is_secret: bool) -> forms.Fi
     has_default = parameter.default is not parameter.empty
     kind, may_be_none = _without_none(hint, parameter)
     field = _by_type(kind)
-    if is_secret:
+    if is_secret and typed_anew:
+        field.widget = forms.PasswordInput(attrs={"class": "vTextField", "autocomplete": "new-password"})
+    elif is_secret:
         field = SecretField(field)
     wrapped = ArgumentField(field, has_default=has_default, may_be_none=may_be_none)
     wrapped.label = parameter.name
-    wrapped.help_text = _help(parameter, kind, is_secret)
+    wrapped.help_text = _help(parameter, kind, is_secret, typed_anew)
     return wrapped
 
 
-def _help(parameter: inspect.Parameter, kind: Any, is_secret: bool) -> str:
+def _help(parameter: inspect.Parameter, kind: Any, is_secret: bool, typed_anew: bool) -> str:
     about = [gettext("As JSON, such as 42 or [1, 2].")] if kind not in _FIELDS and not _choices(kind) else []
     if kind is timedelta:
         about.append(gettext("Hours:minutes:seconds."))
-    if is_secret:
+    if is_secret and typed_anew:
+        about.append(gettext("A secret: it is shown nowhere."))
+    elif is_secret:
         about.append(gettext("A secret: what reads “hidden” stays as it is."))
     elif parameter.default is not parameter.empty:
         about.append(gettext("Empty: %(default)s.") % {"default": repr(parameter.default)[:80]})

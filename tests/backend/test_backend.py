@@ -437,10 +437,8 @@ def test_a_module_that_imports_what_it_is_asked_for_is_not_asked(monkeypatch):
 
 
 def test_a_schedule_for_a_queue_that_the_backend_does_not_have_holds_up_no_others():
-    wrong = saved(task_path=tasks.plus.module_path, queue_name="nowhere", args=[1])
-    right = saved(task_path=tasks.plus.module_path, name="right", args=[1])
-
-    Schedule.objects.update(next_due_at=db_now())
+    wrong = due(saved(task_path=tasks.plus.module_path, queue_name="nowhere", args=[1]))
+    right = due(saved(task_path=tasks.plus.module_path, name="right", args=[1]))
 
     with pytest.raises(django_jobs.InvalidTask, match="nowhere"):
         run_now(wrong)
