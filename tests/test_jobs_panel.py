@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django_jobs.admin import JobsPanel
 from django_jobs.admin.panel import SHOWN
 from django_jobs.models import Job, JobLabel, Worker, db_now
+from django_jobs.models.label import newest_labelled
 from tests.app.models import Effect
 from tests.app.tasks import add
 from tests.test_admin import HOSTILE, JOBS, failed_job, job, person, text
@@ -111,6 +114,35 @@ def test_the_panel_costs_two_queries_at_most(admin_client, order, count):
     ours = [query["sql"] for query in queries if "django_jobs_job" in query["sql"]]
     assert len(ours) <= 2
     assert all("LIMIT" in sql for sql in ours)
+
+
+@pytest.mark.postgresql
+def test_jobs_are_found_by_their_label_however_many_are_newer(admin_client, order):
+    for number in range(3 * SHOWN):
+        labelled(job(args=[number]), order)
+    with connection.cursor() as cursor:  # many others, all of them newer
+        cursor.execute("""
+            INSERT INTO django_jobs_job (id, task_path, args, kwargs, metadata, context, queue_name, priority, state,
+                reason, max_losses, claim, attempt, failures, losses, interruptions, last_error, backend, created_by)
+            SELECT ('ff' || lpad(to_hex(n), 30, '0'))::uuid, 'a.b', '[]', '{}', '{}', '{}', 'default', 0, 'queued',
+                '', 3, 0, 0, 0, 0, 0, '', '', '' FROM generate_series(1, 20000) n
+        """)
+        cursor.execute("ANALYZE django_jobs_job")
+        cursor.execute("ANALYZE django_jobs_joblabel")
+    label = f"tests_app.effect:{order.pk}"
+
+    plan = json.loads(newest_labelled(label, SHOWN).explain(analyze=True, format="json"))
+    listed = text(admin_client.get(JOBS, {"about": label}))
+
+    assert max(rows_read(plan[0]["Plan"])) <= 3 * SHOWN
+    assert listed.count("charge_card(") == 3 * SHOWN
+
+
+def rows_read(node: dict) -> Iterator[int]:
+    """Yield how many rows each step of a plan has read."""
+    yield (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    for below in node.get("Plans", ()):
+        yield from rows_read(below)
 
 
 def test_big_arguments_are_not_read(admin_client, order):

@@ -17,10 +17,11 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import LABEL
-from ..models import Job, JobLabel
+from ..models import Job
+from ..models.label import labels_of, newest_labelled
+from .counts import CAP
 
 ABOUT = "about"  # the parameter of the list of jobs
-SHOWN = 20  # labels of one job
 
 
 class AboutFilter(admin.SimpleListFilter):
@@ -36,8 +37,9 @@ class AboutFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: models.QuerySet) -> models.QuerySet:
         if not self.value():
             return queryset
-        # a text that cannot be a label is not even asked for: no database takes a NUL
-        return queryset.filter(labels__label=self.value()) if LABEL.match(self.value()) else queryset.none()
+        if not LABEL.match(self.value()):  # not even asked for: no database takes a NUL
+            return queryset.none()
+        return queryset.filter(pk__in=newest_labelled(self.value(), CAP).values("pk"))
 
 
 def jobs_page(site: admin.AdminSite, label: str) -> str:
@@ -49,7 +51,7 @@ def jobs_page(site: admin.AdminSite, label: str) -> str:
 
 def about(request: HttpRequest, site: admin.AdminSite, job: Job) -> Iterator[tuple[Any, SafeString]]:
     """Yield what the page of a job says of the objects that it is about; nothing for a job without labels."""
-    labels = list(JobLabel.objects.filter(job=job.pk).order_by("label").values_list("label", flat=True)[:SHOWN])
+    labels = labels_of(job)
     if labels:
         yield _("About"), format_html_join(", ", "{}", ((_linked(request, site, label),) for label in labels))
 

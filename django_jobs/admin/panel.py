@@ -17,8 +17,8 @@ from django.urls import path, reverse
 from django.utils.safestring import SafeString
 
 from ..exceptions import InvalidTask
-from ..models import Job
-from ..models.label import jobs_labelled, label_of
+from ..models import Job, JobLabel
+from ..models.label import label_of, newest_labelled
 from .counts import capped_counts, in_words
 from .jobs import JobAdmin
 from .labels import jobs_page
@@ -106,12 +106,12 @@ class JobsPanel:
             label = label_of(obj, "JobsPanel")
         except InvalidTask:  # its key is too long for a label: no job can be about it
             return None
-        jobs, pages = jobs_labelled(label), JobAdmin(Job, self.admin_site)
-        newest = light(jobs[:SHOWN])
+        newest, pages = light(newest_labelled(label, SHOWN)), JobAdmin(Job, self.admin_site)
+        every = JobLabel.objects.filter(label=label)
         live = reverse(f"{self.admin_site.name}:{self._jobs_about_name}", args=[quote(obj.pk)])
         return Panel(
             rows=[_row(pages, job) for job in newest],
-            count=in_words(capped_counts({label: jobs})[label]) if len(newest) == SHOWN else "",
+            count=in_words(capped_counts({label: every})[label]) if len(newest) == SHOWN else "",
             name=str(self.opts.verbose_name),
             all_link=jobs_page(self.admin_site, label),
             live_link=live,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import models
+from django.db import connections, models
 from django.utils.translation import gettext_lazy as _
 
 from ..conf import LABEL, LABEL_LENGTH
 from ..exceptions import InvalidTask
-from .database import Manager
+from .database import Manager, database
 from .job import Job
 
 if TYPE_CHECKING:
@@ -62,12 +62,20 @@ def jobs_about(thing: models.Model) -> models.QuerySet:
 
     Raises TypeError for what is no object of the database, InvalidTask for one that is not saved.
     """
-    return jobs_labelled(label_of(thing, "jobs_about()"))
+    return Job.objects.filter(labels__label=label_of(thing, "jobs_about()")).order_by("-id")
 
 
-def jobs_labelled(label: str) -> models.QuerySet:
-    """Return the jobs with a label, the newest first."""
-    return Job.objects.filter(labels__label=label).order_by("-id")
+def newest_labelled(label: str, count: int) -> models.QuerySet:
+    """Return the newest few jobs with a label, the newest first: found by the label, however old they are."""
+    keys = JobLabel.objects.filter(label=label).order_by("-job_id").values("job_id")[:count]
+    if not connections[database()].features.allow_sliced_subqueries_with_in:
+        keys = [row["job_id"] for row in keys]  # MySQL
+    return Job.objects.filter(pk__in=keys).order_by("-id")
+
+
+def labels_of(job: Job) -> tuple[str, ...]:
+    """Return what a saved job is labelled with, in order; a copy gets it as its ``new_labels``."""
+    return tuple(JobLabel.objects.filter(job=job.pk).order_by("label").values_list("label", flat=True))
 
 
 def rows_of(jobs: Iterable[Job]) -> list[JobLabel]:
