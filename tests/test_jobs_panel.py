@@ -205,10 +205,10 @@ def test_hostile_text_stays_text(admin_client, order):
 # Admins of all kinds
 
 
-def shown_by(kind: type, order: Effect, rf) -> HttpResponse:
+def shown_by(kind: type, order: Effect, rf, site: admin.AdminSite = admin.site) -> HttpResponse:
     request = rf.get("/")
     request.user = User.objects.create_superuser("boss")
-    response = kind(Effect, admin.site).change_view(request, str(order.pk))
+    response = kind(Effect, site).change_view(request, str(order.pk))
     return response.render() if hasattr(response, "render") else response
 
 
@@ -253,6 +253,18 @@ def test_a_template_that_another_base_chooses_is_kept(order, rf):
     page = text(shown_by(Both, order, rf))
 
     assert "A form of one's own." in page and "Background jobs" in page
+
+
+def test_a_site_that_does_not_show_jobs_has_a_panel_without_links(order, rf):
+    class Plain(JobsPanel, admin.ModelAdmin):
+        pass
+
+    labelled(failed_job(), order)
+
+    response = shown_by(Plain, order, rf, admin.AdminSite(name="admin"))
+
+    assert "charge_card" in text(response)
+    assert JOBS not in response.content.decode()
 
 
 def test_the_wrong_order_of_bases_is_refused_with_the_right_one():

@@ -257,6 +257,10 @@ def test_a_mistake_is_named_and_nothing_is_run(run, values, said):
     assert not Job.objects.exists()
 
 
+def test_more_than_a_site_takes_is_refused_without_an_error(admin_client):
+    assert admin_client.post(RUN, form(**{"arg-pin": "x" * 3_000_000})).status_code == 400
+
+
 def test_a_slip_in_a_queue_is_told_with_the_nearest_name(run, settings):
     settings.DJANGO_JOBS = {"CACHE": None, "QUEUES": ["default", "high"]}
 
