@@ -133,9 +133,11 @@ def redis_problems(away_for: float | None = None) -> Iterator[Problem]:
     if trouble:
         where = broker.address_of_jobs()
         since = gettext(" (for %s)") % duration(away_for) if away_for else ""
+        what = gettext("Redis at %(where)s does not answer%(since)s: %(error)s.")
+        if trouble.refuses:
+            what = gettext("Redis at %(where)s refuses what is written%(since)s: %(error)s.")
         yield Problem(
-            what=gettext("Redis at %(where)s does not answer%(since)s: %(error)s.")
-            % {"where": where, "since": since, "error": trouble},
+            what=what % {"where": where, "since": since, "error": trouble.error},
             details=gettext("Workers go on from the database, more slowly."),
         )
     elif away_for:

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from functools import cached_property, partial
+from typing import NamedTuple
 
 from django.conf import settings
 from redis.exceptions import ConnectionError as Disconnected
@@ -28,6 +29,7 @@ __all__ = [
     "EpochChanged",
     "RedisError",
     "ResponseError",
+    "Trouble",
     "Waiter",
     "Waiting",
     "address_of_jobs",
@@ -67,16 +69,23 @@ def for_waiting() -> Broker:
     return _producer().for_waiting
 
 
-def trouble() -> str | None:
-    """Return what keeps Redis from answering, asked for a second at most; None when it does, or none is used."""
+class Trouble(NamedTuple):
+    """What keeps Redis from serving: it is away, or it ``refuses`` what is written, since it is full, say."""
+
+    error: str
+    refuses: bool
+
+
+def trouble() -> Trouble | None:
+    """Return what keeps Redis from serving, asked for a second at most; None when it does, or none is used."""
     if not is_used():
         return None
     try:
         client = connect(jobs_settings.CACHE, LOOK)
-        client.ping()
+        Broker(client, jobs_settings.PREFIX).try_out()
         client.close()
     except AWAY as error:
-        return str(error).rstrip(".") or type(error).__name__
+        return Trouble(str(error).rstrip(".") or type(error).__name__, isinstance(error, ResponseError))
     return None
 
 

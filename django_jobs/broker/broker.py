@@ -21,6 +21,7 @@ PROTOCOL = 1  # a new format gets a new number, and is filled from the rows
 PUSH_CHUNK = 1000  # ids in one call of the script, so that Redis answers others in between
 AWAITED = "!"  # a line after the ids that were taken: somebody waits for the end of a job
 AWAITED_SECONDS = 30  # that a word about waiting is remembered
+TRIAL_MILLISECONDS = 1000  # that what was written as a trial stays
 WAIT_SECONDS = 1.0  # what a lost wake-up costs at most
 RANKS = -100, 100  # the lowest and the highest that there may be
 
@@ -161,6 +162,10 @@ class Broker:
     def forget_epoch(self) -> None:
         """Let nobody take anything until there is an epoch again."""
         self.client.unlink(self.key("epoch"))
+
+    def try_out(self) -> None:
+        """Write something that is of no use to anybody; raise what keeps Redis from taking it."""
+        self.client.set(self.key("trial"), "", px=TRIAL_MILLISECONDS)
 
     def await_end(self, id: str) -> None:
         """Say that somebody waits for the end of a job; forgotten after a while, so say it again."""

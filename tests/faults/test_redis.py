@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from django_jobs import broker, states
+from django_jobs import broker, health, states
 from django_jobs.models import Job
 from django_jobs.scheduler import epoch
 from tests.app import tasks
@@ -119,11 +119,14 @@ def test_full_and_refusing_writes(fed, valkey, all_is_well):
         last = tasks.log_start_and_end.enqueue(0)
 
         last.wait(20)
+        problems = list(health.redis_problems())
 
         client.config_set("maxmemory", 0)
         with recovery(valkey):
             enqueue_for(0.1)
     all_is_well()
+    assert ["refuses what is written" in problem.what for problem in problems] == [True]
+    assert not list(health.redis_problems())
 
 
 def test_full_and_evicting_what_it_likes(fed, valkey, all_is_well):
