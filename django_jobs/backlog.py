@@ -98,7 +98,8 @@ def is_work_waiting(queues: Sequence[str]) -> bool:
 
 def lost_before(ids: Sequence[UUID]) -> list[UUID]:
     """Return those of the ids that wait to be claimed alone."""
-    waiting = Job.objects.filter(pk__in=ids, state__in=by_key(states.QUEUED), losses__gt=0)
+    blamed = Q(losses__gt=0) | Q(suspected=True)
+    waiting = Job.objects.filter(blamed, pk__in=ids, state__in=by_key(states.QUEUED))
     return list(waiting.values_list("pk", flat=True))
 
 

@@ -24,7 +24,6 @@ from .sql.outcome import Row
 
 logger = logging.getLogger("django_jobs.worker")
 
-ANY_LOSSES = 2**31 - 1
 CHUNK = 1000  # rows locked by one statement
 LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "claimed_at", "followed")
 ABANDONED = "the job that it follows did not succeed"
@@ -80,11 +79,11 @@ class Outcome:
 def claim(ids: Sequence[UUID], *, worker: UUID, slot: int, alone: bool = False) -> list[Job]:
     """Claim what is still to be had of the ids and return it, in the order of the ids.
 
-    Jobs that were lost before are claimed only ``alone``, lest they take others with them again.
+    Jobs with which a process has died before are claimed only ``alone``, lest they take others with them again.
     """
     if not ids:
         return []
-    jobs = statements(database()).claim(database(), ids, worker, slot, ANY_LOSSES if alone else 0)
+    jobs = statements(database()).claim(database(), ids, worker, slot, alone)
     place = {id: index for index, id in enumerate(ids)}
     return sorted(jobs, key=lambda job: place[job.id])
 
@@ -285,6 +284,23 @@ def postpone(held: Iterable[Held], *, seconds: float, reason: str) -> list[Moved
     )
 
 
+def suspect(held: Iterable[Held], *, cause: str) -> list[Moved]:
+    """Give jobs back that ran together in a process that died: nobody knows which of them it was, and none is blamed.
+
+    Each runs alone next, so that it is known then. What may be lost not even once is left as it is.
+    """
+    return _move_held(
+        states.RELEASE,
+        held,
+        _interrupted(cause),
+        where=Q(max_losses__gt=0),
+        worker=None,
+        slot=None,
+        interruptions=F("interruptions") + 1,
+        suspected=True,
+    )
+
+
 def lose(
     held: Iterable[Held], *, cause: str, buried: Callable[[list[Moved]], None] = lambda moved: None
 ) -> list[Moved]:
@@ -346,6 +362,7 @@ def requeue(jobs: models.QuerySet, **changes: Any) -> list[Moved]:
         failures=0,
         losses=0,
         interruptions=0,
+        suspected=False,
         return_value=None,
         progress=None,
         run_after=None,

@@ -62,6 +62,8 @@ def queued_reasons(job: Job, now: datetime) -> list[str]:
     found = [f"{'at least ' if ahead == 1000 else ''}{ahead} jobs of its queue stand before it"] if ahead else []
     if job.losses:
         found.append(f"{job.losses} workers died with it, so it waits to be run alone")
+    elif job.suspected:
+        found.append("a process died while it and others ran there, so it waits to be run alone")
     return found + common_reasons(job, now)
 
 

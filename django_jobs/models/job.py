@@ -61,6 +61,7 @@ class Job(models.Model):
     failures = models.IntegerField(default=0)
     losses = models.IntegerField(default=0)
     interruptions = models.IntegerField(default=0)
+    suspected = models.BooleanField(default=False, db_default=False)  # its process died while it and others ran
     worker = models.UUIDField(null=True)
     slot = models.IntegerField(null=True)  # the number of the worker's child
 

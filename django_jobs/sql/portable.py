@@ -24,13 +24,13 @@ def insert(alias: str, jobs: Sequence[Job]) -> None:
     Job.objects.using(alias).bulk_create(jobs)
 
 
-def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: int) -> list[Job]:
+def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, alone: bool) -> list[Job]:
     """Claim those of the ids that are queued, due, not paused and no one else's; return them.
 
-    Rows with more than ``max_losses`` losses are left alone.
+    Those with which a process has died before are claimed only to run ``alone``.
     """
     with transaction.atomic(using=alias):
-        free = claimable(alias, ids, max_losses).annotate(now=DbNow())
+        free = claimable(alias, ids, alone).annotate(now=DbNow())
         jobs = list(free.select_for_update(skip_locked=True))
         changed = Job.objects.using(alias).filter(pk__in=[job.pk for job in jobs], state=states.QUEUED)
         count = changed.update(
@@ -52,10 +52,11 @@ def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: 
     return jobs
 
 
-def claimable(alias: str, ids: Sequence[UUID], max_losses: int) -> models.QuerySet:
+def claimable(alias: str, ids: Sequence[UUID], alone: bool) -> models.QuerySet:
+    unblamed = Q() if alone else Q(losses=0, suspected=False)
     return (
         Job.objects.using(alias)
-        .filter(pk__in=ids, state=states.QUEUED, losses__lte=max_losses)
+        .filter(unblamed, pk__in=ids, state=states.QUEUED)
         .filter(Q(run_after__isnull=True) | Q(run_after__lte=DbNow()))
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=DbNow()))
         .exclude(queue_name__in=Queue.objects.using(alias).filter(paused_at__isnull=False).values("name"))

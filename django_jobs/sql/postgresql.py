@@ -97,7 +97,7 @@ TEXTS = frozenset({"state", "reason", "last_error", "return_value", "progress"})
 CLAIM = """
 WITH picked AS (
     SELECT id FROM {job}
-    WHERE id = ANY(%(ids)s::uuid[]) AND state IN ('queued', '') AND losses <= %(max_losses)s
+    WHERE id = ANY(%(ids)s::uuid[]) AND state IN ('queued', '') AND (%(alone)s OR (losses = 0 AND NOT suspected))
       AND (run_after IS NULL OR run_after <= STATEMENT_TIMESTAMP())
       AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())
       AND queue_name NOT IN (SELECT name FROM {queue} WHERE paused_at IS NOT NULL)
@@ -165,13 +165,13 @@ def _new_values(name: str, values: list[Any]) -> list[Any]:
     return values
 
 
-def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, max_losses: int) -> list[Job]:
+def claim(alias: str, ids: Sequence[UUID], worker: UUID, slot: int, alone: bool) -> list[Job]:
     """Claim those of the ids that are queued, due, not paused and no one else's; return them.
 
-    Rows with more than ``max_losses`` losses are left alone.
+    Those with which a process has died before are claimed only to run ``alone``.
     """
     with connections[alias].cursor() as cursor:
-        cursor.execute(_claim_sql(), {"ids": _array(ids), "max_losses": max_losses, "worker": worker, "slot": slot})
+        cursor.execute(_claim_sql(), {"ids": _array(ids), "alone": alone, "worker": worker, "slot": slot})
         rows = cursor.fetchall()
     return [_job(alias, row, state=states.RUNNING, worker=worker, slot=slot) for row in rows]
 

@@ -288,6 +288,8 @@ class Clerk:
             self._record_for(entry, succeeded_before_death, death.child)
         again = []
         with transaction.atomic(using=database()):
+            if len(suspects) > 1:
+                again += moves.piecewise(partial(moves.suspect, cause=death.cause), _held(suspects))
             again += moves.piecewise(partial(following.lose, cause=death.cause), _held(suspects))
             again += moves.piecewise(partial(moves.release, started=True, cause=death.cause), _held(others))
             # Not those whose rows were locked just now: their bodies ran, and their turn comes when the lock is gone.

@@ -262,12 +262,11 @@ class Supervisor:
 
     def _report_death(self, child: Running, code: int, *, fruitless: bool) -> None:
         self._is_burst_over = False  # what it held is due again
-        lost = sum(entry.stage == STARTED for entry in self._area(child).entries())
-        if not child.ordered:
-            self._totals = self._totals._replace(lost=self._totals.lost + lost)
+        started = sum(entry.stage == STARTED for entry in self._area(child).entries())
+        lost = int(started == 1 and not child.ordered)  # of several nobody knows which of them it was
         then = "; another takes its place" if self._wants_children() else ""
-        if child.ordered:
-            self._totals = self._totals._replace(released=self._totals.released + lost - len(child.overdue))
+        released = started - lost - len(child.overdue)
+        self._totals = self._totals._replace(lost=self._totals.lost + lost, released=self._totals.released + released)
         self._reporter.say(
             "child_died",
             f"! child {child.number} (pid {child.pid}) ended: {child.cause or ending(code)}{then}",
@@ -275,7 +274,7 @@ class Supervisor:
             lost=lost,
         )
         self._next_birth = time.monotonic()
-        if fruitless and not lost and not child.ordered:
+        if fruitless and not started and not child.ordered:
             self._stillborn += 1
         else:
             self._stillborn = 0

@@ -50,10 +50,26 @@ def test_a_poison_jobs_thread_mates_run_again_and_do_not_die_with_it_twice(worke
     all_is_well(60)
 
     poison.refresh()
-    assert (poison.state, poison.losses, poison.attempt) == (states.FAILED, 4, 4)
+    kinds = [Attempt.Kind.INTERRUPTED, *[Attempt.Kind.LOST] * 4]  # at first nobody knew which of four it was
+    assert (poison.state, poison.losses, [one.kind for one in poison.errors]) == (states.FAILED, 4, kinds)
     for job in mates:
         job.refresh()
-        assert (job.state, job.losses, job.attempt) == (states.SUCCEEDED, 1, 2)  # nobody knows which of four it was
+        assert (job.state, job.losses, job.interruptions, job.attempt) == (states.SUCCEEDED, 0, 1, 2)
+
+
+def test_a_job_that_may_not_be_lost_even_once_is_not_run_again_to_find_out(worker, log, tmp_path):
+    mate = fault_tasks.log_until.enqueue(str(tmp_path / "mate"))
+    running = worker("--threads", "2").ready()
+    wait_for(lambda: len(read_log(log).starts) == 1, 20, "the mate's start")
+
+    once = tasks.segfault.using(max_losses=0).enqueue()
+    once.wait(30)
+    (tmp_path / "mate").touch()
+    mate.wait(30)
+
+    assert (once.state, once.reason, once.attempt) == (states.FAILED, "worker died", 1)
+    assert (mate.state, mate.losses, mate.attempt) == (states.SUCCEEDED, 0, 2)
+    assert running.process.poll() is None
 
 
 def test_a_body_that_had_ended_before_another_killed_the_process_is_not_blamed(worker, tmp_path):
