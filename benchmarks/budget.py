@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from benchmarks import floor, processes, results
+from benchmarks import floor, latency, processes, results
 from benchmarks.install import ROOT, install, python_of
 from benchmarks.peers import PEERS
 from benchmarks.report import figure, table, warning
@@ -37,6 +37,8 @@ class Budget:
     missing: list[str] = field(default_factory=list)
     enqueueing: dict[str, Microseconds] = field(default_factory=dict)  # way -> who -> processor time, and what passed
     floors: Microseconds = field(default_factory=dict)
+    latency: Microseconds = field(default_factory=dict)  # step of one job on a worker at rest -> what passed
+    at_rest: Microseconds = field(default_factory=dict)  # exchange by bare drivers -> what passed
 
 
 def main() -> None:
@@ -71,6 +73,9 @@ def measure(stage: Stage, jobs: int, runs: int) -> Budget:
             drain_with_clocks(player, jobs, one)
         with stage.peer(OURS) as player:
             one.enqueueing = enqueue_with_accounts(player, jobs)
+        with stage.peer(OURS) as player:
+            one.latency = latency.steps(player)
+        one.at_rest = latency.bare(stage)
         taken.append(one)
     return median_of(taken)
 
@@ -188,7 +193,8 @@ def page() -> str:
 
 
 def tables(budget: Budget) -> str:
-    return "\n".join([against_the_floor(budget), draining(budget), enqueueing(budget), floors(budget)])
+    parts = [against_the_floor(budget), draining(budget), enqueueing(budget), at_rest(budget), floors(budget)]
+    return "\n".join(parts)
 
 
 def against_the_floor(budget: Budget) -> str:
@@ -230,6 +236,20 @@ def enqueueing(budget: Budget) -> str:
     who = list(next(iter(budget.enqueueing.values())))
     rows = [[way, *(figure(spent[name]) for name in who)] for way, spent in budget.enqueueing.items()]
     return "## Handing over\n\n" + table(["way", *who], rows)
+
+
+def at_rest(budget: Budget) -> str:
+    steps = [[name, figure(spent)] for name, spent in budget.latency.items()]
+    single = [[name, figure(spent)] for name, spent in budget.at_rest.items()]
+    return (
+        "## From enqueue() to the first line\n\n"
+        f"One job at a time for a worker at rest, {1000 * latency.PAUSE:.0f} ms after the one before, the median of "
+        f"{latency.JOBS}. Two commits\nare on the way, the job's and the claim's: without the first it could be lost, "
+        "without the second it could be run twice.\n\n"
+        + table(["step", "microseconds"], steps)
+        + "\nEach answer has to wake a process that has slept. What single exchanges take at that pace, by bare "
+        "drivers:\n\n" + table(["exchange", "microseconds"], single)
+    )
 
 
 def floors(budget: Budget) -> str:

@@ -90,6 +90,10 @@ class Client:
                 break
         return durations
 
+    def moments(self, count: int, pause: float) -> list[tuple[float, list]]:
+        """Return for each job, with a pause before it, when its call began, and the moments of its steps."""
+        return [(began, taken) for began, taken in self.peer.moments(count, pause)]
+
     def _latency(self, number: int) -> float:
         time.sleep(random.uniform(0.01, 0.03))
         sent = monotonic()

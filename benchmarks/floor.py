@@ -52,9 +52,8 @@ WHERE job.id = r.id AND job.claim = r.claim AND state = 'running'
 
 def steps(stage: Stage) -> dict[str, float]:
     """Return what each step takes at least, in microseconds: of a job, where it is done for many at a time."""
-    _make_table(stage)
     text = json.dumps(ARGUMENTS)
-    with _connect(stage) as connection, stage.valkey.client() as client:
+    with connected(stage) as connection, stage.valkey.client() as client:
         script = client.register_script("return redis.call('LPOP', KEYS[1], ARGV[1])")
 
         def insert_one() -> None:
@@ -97,6 +96,12 @@ def steps(stage: Stage) -> dict[str, float]:
             "JSON of the arguments, there and back": _microseconds(lambda: json.loads(json.dumps(ARGUMENTS))),
             "from one thread to another and back": _hand_over(),
         }
+
+
+def connected(stage: Stage) -> psycopg.Connection:
+    """Return a connection to an empty table."""
+    _make_table(stage)
+    return _connect(stage)
 
 
 def loop(stage: Stage, processes: int) -> float:

@@ -1,6 +1,7 @@
 """``runworker`` with a clock around each step of its children: ``python -m benchmarks.profiled runworker ...``.
 
-Each child leaves a file with what its steps took. The clocks themselves take about a microsecond a job.
+Each child leaves a file with what its steps took, and with the moments of the last ones. The clocks themselves take
+about a microsecond a job.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import os
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
 
 STEPS = {  # what is called once in a batch, or once for a job: where it is found, and what it does
+    "django_jobs.broker.waiter:Waiter.read": "wake up",
     "django_jobs.worker.source:Source.take": "take ids from Redis",
     "django_jobs.worker.engine:Engine._claim": "claim rows",
     "django_jobs.worker.engine:Engine._start": "find tasks, bind arguments, hand over",
@@ -27,6 +29,7 @@ STEPS = {  # what is called once in a batch, or once for a job: where it is foun
 
 _cpu: dict[str, float] = defaultdict(float)
 _wall: dict[str, float] = defaultdict(float)
+_moments: deque[tuple[str, float, float]] = deque(maxlen=5000)  # step, when it began and ended; monotonic
 
 
 def main() -> None:
@@ -59,19 +62,21 @@ def _clock(path: str, what: str) -> bool:
 
     @functools.wraps(step)
     def timed(*args, **kwargs):
-        wall, cpu = time.perf_counter(), time.thread_time()
+        began, cpu = time.monotonic(), time.thread_time()
         try:
             return step(*args, **kwargs)
         finally:
+            ended = time.monotonic()
             _cpu[what] += time.thread_time() - cpu
-            _wall[what] += time.perf_counter() - wall
+            _wall[what] += ended - began
+            _moments.append((what, began, ended))
 
     setattr(owner, name, timed)
     return True
 
 
 def _write(missing: list[str], **kwargs) -> None:
-    took = {"cpu": _cpu, "wall": _wall, "process": time.process_time(), "missing": missing}
+    took = {"cpu": _cpu, "wall": _wall, "process": time.process_time(), "missing": missing, "moments": [*_moments]}
     Path(os.environ["BENCH_FOLDER"], f"steps-{os.getpid()}.json").write_text(json.dumps(took))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from django.db import connection
 
@@ -39,6 +40,36 @@ def recorded():
 def clear():
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE django_jobs_job, django_jobs_attempt")
+
+
+# Only ours: a clock around the steps of enqueue()
+
+
+def moments(count, pause):
+    """Hand over jobs, each after a pause; yield when each call began, and when what began and ended; monotonic."""
+    from django_jobs import broker
+    from django_jobs.sql import postgresql
+
+    taken = []
+    for owner, name, what in ((postgresql, "insert", "insert"), (broker, "try_push", "push")):
+        setattr(owner, name, clocked(getattr(owner, name), what, taken))
+    for number in range(count):
+        time.sleep(pause)
+        taken.clear()
+        began = time.monotonic()
+        enqueue("noop", number, "")
+        yield began, list(taken)
+
+
+def clocked(step, what, taken):
+    def timed(*args, **kwargs):
+        began = time.monotonic()
+        try:
+            return step(*args, **kwargs)
+        finally:
+            taken.append((what, began, time.monotonic()))
+
+    return timed
 
 
 # Only ours: queues and tables of any size
