@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import Group, User
 
+from django_jobs.tasks import registry
 from tests.browser import demo
 from tests.browser.axe import violations
 from tests.browser.pages import LOOKS, PAGES, STOCK, Page
@@ -22,6 +23,13 @@ _known: dict[str, set[tuple[str, str]]] = {}  # what axe finds on pages of Djang
 @pytest.fixture(autouse=True)
 def without_redis(settings):
     settings.DJANGO_JOBS = {"QUEUES": [], "CACHE": None}
+
+
+@pytest.fixture(autouse=True)
+def without_tasks_of_other_tests(monkeypatch):
+    """Offer the shop's tasks alone, whatever else is loaded: pictures are to be the same in each run."""
+    tasks = {path: task for path, task in registry.all_tasks().items() if not path.startswith("tests.")}
+    monkeypatch.setattr(registry, "_tasks", tasks)
 
 
 @pytest.fixture
