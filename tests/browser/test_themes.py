@@ -20,7 +20,7 @@ from tests.served import served_at
 from tests.services import manage, wait_for
 
 pytestmark = pytest.mark.once
-THEMES = ["unfold"]
+THEMES = ["unfold", "jazzmin"]
 
 
 @pytest.fixture
