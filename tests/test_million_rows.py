@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 from django_jobs.models import Attempt, Counter, Job, Queue, Schedule, ScheduleRun, Traceback, Worker, db_now
 from tests.app import admin_tasks
 
-pytestmark = [pytest.mark.postgresql, pytest.mark.django_db]
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db, pytest.mark.once]
 
 FINISHED, WAITING = 1_000_000, 100_000
 MOST_QUERIES = 8

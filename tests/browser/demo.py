@@ -11,7 +11,7 @@ from django_jobs.histogram import bucket
 from django_jobs.models import Attempt, Counter, Job, Queue, Schedule, ScheduleRun, Traceback, Worker
 
 sys.path.append(str(Path(__file__).parent / "project"))
-from shop import tasks
+from store import tasks
 
 NOW = datetime(2026, 3, 10, 13, 32, 7, tzinfo=UTC)
 GATEWAY, DECODER, SMTP = "3f1a77c0", "b0c4e812", "77d05a3e"  # fingerprints
@@ -105,9 +105,9 @@ def failures() -> None:
 
 
 TRACE = """Traceback (most recent call last):
-  File "/srv/shop/shop/tasks.py", line 41, in charge_card
+  File "/srv/store/store/tasks.py", line 41, in charge_card
     receipt = gateway.charge(order.card, amount, key=str(order.pk))
-  File "/srv/shop/shop/PLACE", line 88, in charge
+  File "/srv/store/store/PLACE", line 88, in charge
     answer = self.session.post(f"{self.base}/charges", json=charge, timeout=10)
   File "/srv/venv/lib/python3.12/site-packages/requests/sessions.py", line 637, in post
     return self.request("POST", url, data=data, json=json, **kwargs)
@@ -179,7 +179,7 @@ def counters() -> None:
 
 
 def schedules() -> None:
-    code = {"key": "shop.tasks.forget_old_carts", "declared": {"cron": "0 4 * * *"}}
+    code = {"key": "store.tasks.forget_old_carts", "declared": {"cron": "0 4 * * *"}}
     rows = [
         ("Sync stock", tasks.sync_stock, ["Riga"], {"cron": "*/10 7-19 * * mon-fri"}),
         ("Newsletter", tasks.send_newsletter, ["2026-11"], {"cron": "0 9 * * tue"}),

@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "browser" / "project")
 
 DEBUG = True  # runserver serves static files then
 ALLOWED_HOSTS = ["127.0.0.1"]
-INSTALLED_APPS = ["unfold", *INSTALLED_APPS, "shop"]
+INSTALLED_APPS = ["unfold", *INSTALLED_APPS, "store"]
 MIDDLEWARE = [one for one in MIDDLEWARE if one != "tests.served.strictly"]  # it has inline scripts
 DJANGO_JOBS = DJANGO_JOBS | {"QUEUES": [], "CACHE": None}
 LOGGING = {"version": 1, "disable_existing_loggers": True}  # nobody reads what it prints
