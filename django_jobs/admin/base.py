@@ -97,6 +97,11 @@ def context_of(response: HttpResponse) -> dict[str, Any]:
     return getattr(response, "context_data", None) or {}
 
 
+def is_refresh(request: HttpRequest) -> bool:
+    """Say whether a page asks for itself to stay up to date: messages are for whoever loads it."""
+    return "X-Dj-Live" in request.headers
+
+
 class LookOnlyMixin:
     """Nothing is added or edited by hand; what may be done has a button."""
 
