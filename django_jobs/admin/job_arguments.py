@@ -30,7 +30,8 @@ class CallForm(forms.Form):
 
     def __init__(self, task: Task, args: list[Any], kwargs: dict[str, Any], data: Any = None):
         super().__init__(data, prefix=PREFIX)
-        self._task, self._secrets = task, Secrets(task.module_path, args, kwargs)
+        self._task, self._stored = task, (args, kwargs)
+        self._secrets = Secrets(task.module_path, args, kwargs)
         shown = initial_values(task, args, kwargs)
         self.is_json = shown is None
         if shown is None:
@@ -56,16 +57,13 @@ class CallForm(forms.Form):
             raise ValidationError(error.messages) from None
         except (JobsError, TypeError) as error:
             raise ValidationError(str(error)) from None
+        self.changed_names = _changed(self._task, self._stored, (args, kwargs))
         return values
 
     @property
     def call(self) -> tuple[EncodedText, EncodedText]:
         """The arguments as they are stored."""
         return self.prepared.__dict__["args"], self.prepared.__dict__["kwargs"]
-
-    @property
-    def changed_names(self) -> str:
-        return ", ".join(self.changed_data) or gettext("none")
 
 
 class JobArguments:
@@ -99,7 +97,8 @@ class JobArguments:
             enqueue.save([new])
             return self.show_copy(request, job, new)
         count = enqueue.retry_with(job, *form.call)
-        act = gettext("Retried with changed arguments: %(names)s.") % {"names": form.changed_names}
+        names = ", ".join(form.changed_names) or gettext("none")
+        act = gettext("Retried with changed arguments: %(names)s.") % {"names": names}
         self.log_act(request, [job] * count, act)
         self.say(request, count, gettext("Queued again with these arguments."), gettext("It is not failed any more."))
         return HttpResponseRedirect(self.page("change", job.pk))
@@ -118,6 +117,16 @@ class JobArguments:
             "may_retry": keeps_arguments(job),
         }
         return TemplateResponse(request, "admin/django_jobs/job/arguments.html", page)
+
+
+def _changed(task: Task, before: tuple[list[Any], dict[str, Any]], now: tuple[list[Any], dict[str, Any]]) -> list[str]:
+    """Return the names of the arguments that differ; their values may be secret."""
+    new = task.bind(*now).arguments
+    try:
+        old = task.bind(*before).arguments
+    except TypeError:  # the task has been changed since
+        return list(new)
+    return [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name))]
 
 
 def keeps_arguments(job: Job) -> bool:

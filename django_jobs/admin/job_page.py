@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from django.db import models
+from django.db.models import F
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
@@ -15,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import states
 from ..exceptions import NotDecodable
-from ..models import Job, Schedule, database, db_now
+from ..models import DbNow, Job, database
 from ..selection import Selection, sliced
 from ..tasks.calls import call_text, known_task, masked, named_arguments, value_text
 from ..tasks.sensitive import secrecy
@@ -23,7 +25,7 @@ from . import words
 from .bug_report import bug_report
 from .counts import capped_counts, in_words
 from .job_acts import is_stopping
-from .job_story import Step, Story, story_of
+from .job_story import Step, Story, story_of, worker_name
 
 TITLE_LENGTH = 300  # characters
 LISTED = 100  # jobs linked to
@@ -31,12 +33,17 @@ NEWEST_JOBS = 10_000  # among which copies are looked for
 LIVE_SECONDS = 2
 
 
+def for_page(jobs: models.QuerySet) -> models.QuerySet:
+    """Read with a job what its page shows besides, so that it takes few queries."""
+    return jobs.annotate(now=DbNow(), worker_name=worker_name(), schedule_name=F("schedule__name"))
+
+
 class JobPage:
     """The parts of one job's page. ``address`` returns that of a page by its name and arguments."""
 
     def __init__(self, job: Job, address: Callable[..., str]):
         self.job, self.address = job, address
-        self.now = db_now()
+        self.now: datetime = job.now
         self.story: Story = story_of(job)
 
     def context(self) -> dict[str, Any]:
@@ -73,10 +80,9 @@ class JobPage:
         job = self.job
         if job.created_by:
             yield gettext("by %(who)s") % {"who": job.created_by}
-        schedule = Schedule.objects.filter(pk=job.schedule_id).only("name").first() if job.schedule_id else None
-        if schedule:
-            address = self.address("schedule", schedule.pk)
-            yield format_html('{} <a href="{}">{}</a>', _("by the schedule"), address, schedule.name)
+        if job.schedule_name is not None:
+            address = self.address("schedule", job.schedule_id)
+            yield format_html('{} <a href="{}">{}</a>', _("by the schedule"), address, job.schedule_name)
         for label, id in ((_("after the job"), job.parent), (_("a copy of"), job.copied_from)):
             if id:
                 yield format_html('{} <a href="{}">{}</a>', label, self.address("change", id), id)
@@ -107,7 +113,7 @@ class JobPage:
         if job.losses:
             yield _("Workers lost"), f"{job.losses} ({_('at most')} {job.max_losses})"
         if job.worker:
-            yield _("Worker"), self.story.workers[job.worker]
+            yield _("Worker"), self.story.where
         if job.prune_at:
             yield _("Kept until"), words.exact(job.prune_at)
         if job.backend:

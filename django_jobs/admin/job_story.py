@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
+from django.db.models import CharField, OuterRef, Subquery, Value
+from django.db.models.functions import Cast, Concat
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -54,11 +55,11 @@ class Try:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """The attempts of one job, oldest first, and the names of the workers that made them."""
+    """The attempts of one job, oldest first."""
 
     job: Job
     tries: list[Try]
-    workers: Mapping[UUID, str]
+    where: str  # it runs, or was run last
 
     @property
     def earlier(self) -> int:
@@ -85,7 +86,7 @@ class Story:
         if job.state in (states.RUNNING, states.SUCCEEDED) and job.claimed_at:
             title = gettext("Attempt %(number)s started") % {"number": job.attempt}
             when = words.moment(job.started_at or job.claimed_at, now)
-            yield Step(title=title, when=when, details=(self.workers.get(job.worker, ""),))
+            yield Step(title=title, when=when, details=(self.where,))
         if job.is_finished and not (tries and job.state == states.FAILED):  # the last attempt was the end
             took = words.took(job.duration) if job.state == states.SUCCEEDED else ""
             title = job.get_state_display().capitalize()
@@ -100,12 +101,24 @@ class Story:
 
 
 def story_of(job: Job) -> Story:
-    attempts = list(Attempt.objects.filter(job=job.pk).order_by("-number")[:MOST_ATTEMPTS])[::-1]
-    workers = _worker_names({job.worker, *(attempt.worker for attempt in attempts)})
-    return Story(job=job, tries=list(_tries(job, attempts, workers)), workers=workers)
+    """Return the story of a job that was read with the name of its worker, see ``worker_name``."""
+    attempts = Attempt.objects.filter(job=job.pk).annotate(worker_name=worker_name())
+    last = list(attempts.order_by("-number")[:MOST_ATTEMPTS])[::-1]
+    return Story(job=job, tries=list(_tries(job, last)), where=where(job))
 
 
-def _tries(job: Job, attempts: list[Attempt], workers: Mapping[UUID, str]) -> Iterator[Try]:
+def worker_name() -> Subquery:
+    """Return the expression for the name of a row's worker; NULL when that one is gone."""
+    name = Concat("host", Value(":"), Cast("pid", CharField()), output_field=CharField())
+    return Subquery(Worker.objects.filter(pk=OuterRef("worker")).values(name=name))
+
+
+def where(row: Job | Attempt) -> str:
+    """Return the name of a row's worker, or its id when that is all that is known of it."""
+    return row.worker_name or str(row.worker or "")
+
+
+def _tries(job: Job, attempts: list[Attempt]) -> Iterator[Try]:
     keys = {attempt.fingerprint for attempt in attempts if attempt.fingerprint}
     texts = dict(Traceback.objects.filter(pk__in=keys).values_list("pk", "text")) if keys else {}
     last = {attempt.fingerprint: attempt.number for attempt in attempts}
@@ -118,7 +131,7 @@ def _tries(job: Job, attempts: list[Attempt], workers: Mapping[UUID, str]) -> It
             text=text if is_shown else "",
             same_as=later if text and not is_shown else None,
             call=_call_then(job, attempt),
-            where=workers.get(attempt.worker, ""),
+            where=where(attempt),
         )
 
 
@@ -144,10 +157,3 @@ def _step_of(one: Try, now: datetime, reason: str) -> Step:
 
 def _in_queue(job: Job) -> str:
     return gettext("in the queue %(name)s") % {"name": job.queue_name}
-
-
-def _worker_names(ids: set[UUID | None]) -> dict[UUID, str]:
-    """Return names by id; a worker whose row is gone is named by its id."""
-    wanted = {id for id in ids if id}
-    found = {worker.pk: str(worker) for worker in Worker.objects.filter(pk__in=wanted).only("host", "pid")}
-    return {id: found.get(id) or str(id) for id in wanted}

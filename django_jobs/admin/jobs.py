@@ -18,10 +18,10 @@ from ..tasks.calls import call_text
 from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of, is_refresh
 from .job_acts import JobActs, can_be_cancelled, can_be_retried
-from .job_arguments import JobArguments, keeps_arguments, stored_call
+from .job_arguments import JobArguments, stored_call
 from .job_filters import FILTERS
 from .job_list import JobList
-from .job_page import JobPage, attempts_made, job_address, moment_of, said
+from .job_page import JobPage, attempts_made, for_page, job_address, moment_of, said
 from .job_search import HELP, NotUnderstood, parsed
 
 _KINDS = {states.FAILED: "bad", states.RETRYING: "warn"}  # the colour of the sentence below a job
@@ -91,14 +91,19 @@ class JobAdmin(JobActs, JobArguments, LookOnlyMixin, JobsModelAdmin):
         response = super().change_view(request, object_id, form_url, extra_context)
         job = context_of(response).get("original")
         if isinstance(job, Job):
-            page = JobPage(job, job_address(self.admin_site.name)).context()
-            response.context_data |= page | self._buttons(request, job) | {"is_refresh": is_refresh(request)}
+            page = JobPage(job, job_address(self.admin_site.name))
+            buttons = self._buttons(request, job, has_attempts=bool(page.story.tries))
+            response.context_data |= page.context() | buttons | {"is_refresh": is_refresh(request)}
         return response
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet:
+        jobs, match = super().get_queryset(request), request.resolver_match
+        return for_page(jobs) if match and match.url_name == self.url("change") else jobs
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["id"]  # the page is drawn by its template
 
-    def _buttons(self, request: HttpRequest, job: Job) -> dict[str, Any]:
+    def _buttons(self, request: HttpRequest, job: Job, *, has_attempts: bool) -> dict[str, Any]:
         """Return the addresses of what this user may do with the job as it is now."""
         may_act = self.may_change(request)
         has_form = job.is_finished and self.may_change_arguments(request, job) and stored_call(job) is not None
@@ -106,7 +111,7 @@ class JobAdmin(JobActs, JobArguments, LookOnlyMixin, JobsModelAdmin):
             "retry_url": self.page("retry", job.pk) if may_act and can_be_retried(job) else None,
             "again_url": self.page("again", job.pk) if may_act and job.is_finished else None,
             "arguments_url": self.page("arguments", job.pk) if has_form else None,
-            "keeps_arguments": has_form and keeps_arguments(job),
+            "keeps_arguments": has_form and has_attempts and job.state == states.FAILED,
             "cancel_url": self.page("cancel", job.pk) if may_act and can_be_cancelled(job) else None,
             "delete_url": self.page("delete", job.pk) if self.has_delete_permission(request, job) else None,
             "history_url": self.page("history", job.pk),
