@@ -213,14 +213,15 @@ def small_pages(monkeypatch):
 
 
 def walk(client, start: str, label: str) -> list[list[int]]:
-    """Return the pages that one comes by, following a link."""
+    """Return the pages that one comes by, following a link, at most ten."""
     response, pages = client.get(JOBS + start), []
-    while True:
+    for _ in range(10):
         pages.append(shown(response))
         following = link(response, label)
         if following is None:
-            return pages
+            break
         response = client.get(JOBS + following)
+    return pages
 
 
 @pytest.mark.parametrize("state", ["failed", "queued"])
@@ -263,12 +264,17 @@ def test_a_place_that_is_none_is_the_top(admin_client, small_pages, place):
     assert shown(admin_client.get(f"{JOBS}?{place}")) == [3, 2, 1]
 
 
-def test_where_no_index_helps_a_page_looks_through_so_many_jobs_and_goes_on_from_there(
-    admin_client, small_pages, monkeypatch
-):
+@pytest.fixture
+def large(monkeypatch):
+    """Take more than two jobs for very many."""
     monkeypatch.setattr(job_list, "CAP", 2)
     monkeypatch.setattr("django_jobs.admin.counts.CAP", 2)
     monkeypatch.setattr(paging, "WINDOW", 3)
+
+
+def test_where_no_index_helps_a_page_looks_through_so_many_jobs_and_goes_on_from_there(
+    admin_client, small_pages, large
+):
     many(2, queue_name="mail")
     many(9)
 
@@ -276,11 +282,24 @@ def test_where_no_index_helps_a_page_looks_through_so_many_jobs_and_goes_on_from
     assert shown(page) == []
     assert "older ones may be" in text(page)
     assert "A page looks through" in text(page)
+    assert "Retry all failed jobs like these<" in page.content.decode()
 
     pages = walk(admin_client, "?queue=mail", "Older")
     assert [number for page in pages for number in page] == [1, 0]
     last = f"?queue=mail&before={Job.objects.order_by('pk')[1].pk}"
     assert [number for page in walk(admin_client, last, "Newer") for number in page] == [0, 1]
+
+
+@pytest.mark.parametrize("state", ["failed", "queued"])
+def test_a_state_whose_jobs_are_all_old_is_shown_at_once(admin_client, small_pages, large, state):
+    many(5, state), many(9, "succeeded"), many(9, "running")
+
+    pages = walk(admin_client, f"?state={state}", "Older")
+    assert [number for page in pages for number in page] == [4, 3, 2, 1, 0]
+    assert pages[0] == [4, 3, 2]
+
+    first = admin_client.get(JOBS, {"state": state})
+    assert walk(admin_client, link(first, "Newer"), "Newer")[0] == []  # there might have been some
 
 
 # What a page costs

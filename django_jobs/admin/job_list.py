@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
@@ -22,7 +23,7 @@ from ..selection import NEWEST_ATTEMPTS, Selection, in_state
 from .counts import CAP, capped_counts, in_words
 from .job_filters import MORE, selection_of
 from .job_search import NotUnderstood
-from .paging import WINDOW, Place, page_of
+from .paging import WINDOW, Place, Way, newest_in_state, page_of
 
 SHORT = 4_000  # characters of encoded arguments; longer ones are not read for a list
 BIG = ("args", "kwargs", "return_value", "metadata", "context", "progress", "log")
@@ -58,14 +59,7 @@ class JobList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         place = Place.of(*(request.GET.get(name) for name in PLACES))
-        self.page = page_of(
-            _light(Job.objects.all()),
-            self.queryset,
-            place,
-            self.list_per_page,
-            few=self._is_indexed,
-            slow=self.is_slow,
-        )
+        self.page = page_of(_light(Job.objects.all()), self.queryset, place, self.list_per_page, self._way)
         for job in self.page.rows:
             job.args = job.short_args or EncodedText()
             job.kwargs = job.short_kwargs or EncodedText()
@@ -89,7 +83,7 @@ class JobList(ChangeList):
 
     @cached_property
     def _of_selection(self) -> dict[str, int]:
-        if not self._is_narrowed or self.is_slow:
+        if not self._is_narrowed or self.is_uncounted:
             return {}
         jobs = Job.objects.using(database())
         return capped_counts({"listed": self.queryset, "failed": self.selection.failed().narrow(jobs)})
@@ -110,18 +104,23 @@ class JobList(ChangeList):
         return bool(self.query or set(self.params) - {"state", "tries"} or {"state", "tries"} <= set(self.params))
 
     @property
-    def _is_indexed(self) -> bool:
-        """Whether an index leads to so few jobs that sorting them costs nothing."""
+    def _way(self) -> Way:
         said = self.selection
-        return said.is_recent or any(state not in states.FINAL or self._is_rare(state) for state in said.states)
+        if said.is_recent or self._is_by_queue or any(map(self._is_rare, said.states)):
+            return Way(is_short=True)
+        if not said.states:
+            return Way(is_bounded=self.is_uncounted)
+        return Way(is_bounded=not (said.fingerprints or said.ids), jump=partial(newest_in_state, said.states[0]))
+
+    @property
+    def _is_by_queue(self) -> bool:
+        return states.QUEUED in self.selection.states and bool(self.selection.queues) and not self.selection.tasks
 
     @cached_property
-    def is_slow(self) -> bool:
-        """Whether jobs have to be read to know if they are meant, so that only a part of them can be looked through."""
+    def is_uncounted(self) -> bool:
+        """Whether so many jobs would have to be read to count those that are meant that nobody does."""
         said = self.selection
-        if not said.has_no_index or (states.QUEUED in said.states and not said.tasks):  # an index is by queue
-            return False
-        return not any(map(self._is_rare, said.states or (None,)))
+        return said.has_no_index and not self._is_by_queue and not any(map(self._is_rare, said.states or (None,)))
 
     def _is_rare(self, state: str | None) -> bool:
         return self._by_state.get(state, 0) < CAP
@@ -159,7 +158,7 @@ class JobList(ChangeList):
     @property
     def counted(self) -> str:
         """How many jobs the list has, in words."""
-        if self.is_slow or not self.result_list:
+        if self.is_uncounted or not self.result_list:
             return ""
         text = ngettext("%(count)s job", "%(count)s jobs", self.result_count)
         return text % {"count": in_words(self.result_count)}
@@ -167,7 +166,7 @@ class JobList(ChangeList):
     @property
     def remark(self) -> str:
         """What the list leaves out to be quick."""
-        if self.is_slow:
+        if self.page.is_cut:
             return gettext("A page looks through %(count)s jobs.") % {"count": f"{WINDOW:,}"}
         if self.selection.is_recent:
             text = gettext("Among the newest %(count)s attempts that did not succeed.")
@@ -179,7 +178,7 @@ class JobList(ChangeList):
         """What the button says that retries the failed jobs of this list; empty without any."""
         if self.problem or set(self.selection.states) - {states.FAILED}:
             return ""
-        if self.is_slow:
+        if self.is_uncounted:
             return gettext("Retry all failed jobs like these")
         is_about_failed = self._is_narrowed or self.params.get("state") == states.FAILED
         count = self._count("failed", states.FAILED) if is_about_failed else 0
@@ -199,7 +198,7 @@ class JobList(ChangeList):
         """What to make of a list without jobs."""
         if self.problem:
             return ""
-        if self.page.looked_through and self.page.older:
+        if self.page.is_cut:
             return gettext("None of these jobs is meant; older ones may be.")
         if self._is_narrowed or self.selection.tried_again:
             return gettext("No job is like that.") if self._is_narrowed else _EMPTY[MORE]

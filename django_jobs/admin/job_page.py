@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import models
 from django.db.models import F
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
@@ -18,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import states
 from ..exceptions import NotDecodable
 from ..models import DbNow, Job, database
-from ..selection import Selection, sliced
+from ..selection import Selection
 from ..tasks.calls import call_text, known_task, masked, named_arguments, value_text
 from ..tasks.sensitive import secrecy
 from . import words
@@ -108,8 +110,8 @@ class JobPage:
             yield _("Expires"), words.exact(job.expires_at)
         if job.followed:
             yield _("Followed by"), self._links(Job.objects.filter(parent=job.pk))
-        if job.is_finished and (copies := self._links(_copies(job))):
-            yield _("Run again as"), copies
+        if job.is_finished and (copy := _newest_copy(job)):
+            yield _("Run again as"), format_html('<a href="{}">{}</a>', self.address("change", copy), copy)
         if job.losses:
             yield _("Workers lost"), f"{job.losses} ({_('at most')} {job.max_losses})"
         if job.worker:
@@ -165,10 +167,12 @@ def moment_of(job: Job) -> datetime:
     return job.finished_at or job.enqueued_at
 
 
-def _copies(job: Job) -> Any:
-    """Return the newest jobs that are copies of this one; there is no index of that."""
-    newest = sliced(Job.objects.filter(pk__gt=job.pk).order_by("-pk").values("pk")[:NEWEST_JOBS])
-    return Job.objects.filter(pk__in=newest, copied_from=job.pk)
+def _newest_copy(job: Job) -> UUID | None:
+    """Return the newest copy of the job, looked for among the newest jobs; there is no index of copies."""
+    newest = Job.objects.filter(pk__gt=job.pk).order_by("-pk")[:NEWEST_JOBS]
+    as_text = Cast("pk", models.CharField(max_length=36))  # not every database knows the greatest UUID
+    copy = newest.aggregate(copy=models.Max(as_text, filter=models.Q(copied_from=job.pk)))["copy"]
+    return UUID(copy) if copy else None
 
 
 def _not_known(task_path: str) -> SafeString:
