@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from . import enqueue
+from . import enqueue, states
 from .conf import jobs_settings
 from .exceptions import JobCancelled
 from .models import Job, db_now
-from .selection import Selection, after_each_other, newest_attempt
+from .selection import Selection, after_each_other, in_state, newest_attempt
 from .tasks import Task, TaskContext, registry
 
 CHUNK = 1000  # jobs moved by one statement
@@ -26,7 +26,7 @@ def retry_failed(context: TaskContext, until: datetime, **said: Any) -> int:
     for ids in after_each_other(jobs, CHUNK):
         if context.cancelled:
             raise JobCancelled
-        retried += enqueue.retry(ids)
+        retried += enqueue.retry(Job.objects.filter(in_state(states.FAILED), pk__in=ids))
         seen += len(ids)
         context.progress(seen, max(seen, total))
     return retried

@@ -460,7 +460,8 @@ def test_the_errors_of_the_overview_are_retried_so_too(admin_client, two_at_once
     page = admin_client.post("/admin/django_jobs/overview/retry/f2/", follow=True)
 
     (ours,) = Job.objects.filter(task_path=bulk.RETRY_FAILED.module_path)
-    assert "they are retried in the background" in text(page)
+    assert "3 jobs are retried in the background. See how far it has come" in text(page)
+    assert LogEntry.objects.get().change_message == "Enqueued, to retry 3 failed jobs."
     assert ours.kwargs["fingerprints"] == ["f2"]
 
 

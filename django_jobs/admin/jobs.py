@@ -38,7 +38,6 @@ class JobAdmin(JobActs, JobArguments, LookOnlyMixin, JobsModelAdmin):
     search_help_text = HELP
 
     class Media:
-        css = {"all": ["django_jobs/admin.css"]}
         js = ["django_jobs/live.js", "django_jobs/copy.js"]
 
     def get_urls(self) -> list[Any]:

@@ -9,6 +9,8 @@
 (() => {
     const LONGEST = 60; // seconds between tries
     const BOX = "input.action-select";
+    const TOKEN = /name="csrfmiddlewaretoken" value="\w*"/g; // another one in each answer, and as good as the last
+    const look = (region) => region.innerHTML.replace(TOKEN, "");
 
     /* Shows fresh rows in a list of Django's admin, whose scripts know its checkboxes: they stay where they are. */
     function takeRows(list, fresh) {
@@ -36,6 +38,15 @@
             freshBox.replaceWith(box);
         }
         row.replaceChildren(...shown.children);
+    }
+
+    /* Shows of how many rows none is selected. */
+    function takeCounter(page) {
+        const [counter, fresh] = [document, page].map((one) => one.querySelector("span.action-counter"));
+        if (counter && fresh) {
+            counter.dataset.actionsIcnt = fresh.dataset.actionsIcnt;
+            counter.textContent = fresh.textContent;
+        }
     }
 
     function start(root) {
@@ -69,7 +80,7 @@
         }
 
         function replace(region, fresh) {
-            if (region.innerHTML === fresh.innerHTML) {
+            if (look(region) === look(fresh)) {
                 return;
             }
             const shown = document.importNode(fresh, true);
@@ -88,6 +99,7 @@
                 }
             } else if (list && !isInUse(list) && !list.matches(":hover")) {
                 takeRows(list, fresh);
+                takeCounter(page);
             }
         }
 
