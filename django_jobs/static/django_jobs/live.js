@@ -1,5 +1,6 @@
 /* Keeps a page up to date: asks for the same page again and swaps what is marked with data-dj-region, and the
-   element that data-dj-swap selects.
+   element that data-dj-swap selects; all inside the element with data-dj-live, or in the one that its
+   data-dj-within selects.
 
    A region that one works in (it holds the focus, an open form, a checked box or selected text) is left alone, and
    a list also while one points at it. Nothing is asked while the page is hidden, nor once the page says that
@@ -49,9 +50,10 @@
         }
     }
 
-    function start(root) {
-        const every = Number(root.dataset.djLive);
-        const status = root.querySelector("[data-dj-live-status]");
+    function start(live) {
+        const every = Number(live.dataset.djLive);
+        const status = live.querySelector("[data-dj-live-status]");
+        const root = live.dataset.djWithin ? document.querySelector(live.dataset.djWithin) : live;
         let pause = every;
         let timer = null;
         if (!every) {
@@ -74,7 +76,7 @@
                     replace(region, fresh);
                 }
             }
-            if (root.dataset.djSwap) {
+            if (live.dataset.djSwap) {
                 swapList(page);
             }
         }
@@ -90,8 +92,8 @@
         }
 
         function swapList(page) {
-            const list = root.querySelector(root.dataset.djSwap);
-            const fresh = page.querySelector(root.dataset.djSwap);
+            const list = root.querySelector(live.dataset.djSwap);
+            const fresh = page.querySelector(live.dataset.djSwap);
             const isIdle = document.activeElement === document.body;
             if (!list !== !fresh) { // the first row, or none is left: other parts of the page come or go with it
                 if (isIdle && !(list && isInUse(list))) {
@@ -115,7 +117,7 @@
                 }
                 const page = new DOMParser().parseFromString(await answer.text(), "text/html");
                 if (!page.querySelector("[data-dj-live]")) { // the login page
-                    status.textContent = root.dataset.djOver;
+                    status.textContent = live.dataset.djOver;
                     return;
                 }
                 swap(page);
@@ -126,7 +128,7 @@
                 }
             } catch {
                 pause = Math.min(2 * pause, LONGEST);
-                status.textContent = root.dataset.djAway.replace("%s", pause);
+                status.textContent = live.dataset.djAway.replace("%s", pause);
             }
             wait();
         }
