@@ -422,6 +422,18 @@ def test_a_search_that_is_none_retries_nothing(admin_client):
     assert "is not known here" in text(page)
 
 
+def test_a_list_narrowed_in_another_way_retries_nothing(admin_client):
+    wanted, other = failed(1, priority=5), failed(2)
+
+    page = admin_client.get(JOBS + "?state=failed&priority=5")
+    response = admin_client.post(f"{JOBS}retry-all/?state=failed&priority=5", follow=True)
+
+    assert shown(page) == [1]
+    assert retry_action(page) is None
+    assert "Not all filters of this list" in text(response)
+    assert {Job.objects.get(pk=one.pk).state for one in (wanted, other)} == {"failed"}
+
+
 @pytest.fixture
 def two_at_once(monkeypatch):
     monkeypatch.setattr(retry_all, "AT_ONCE", 2)

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import enqueue, moves, states
 from ..models import Attempt, Job, database
 from .counts import CAP
-from .job_filters import selection_of
+from .job_filters import is_selection, selection_of
 from .job_search import NotUnderstood
 from .retry_all import retry_all
 
@@ -74,6 +74,8 @@ class JobActs:
         if not self.may_change(request):
             raise PermissionDenied
         try:
+            if not is_selection(request.GET):  # the list would show less than what is retried
+                raise NotUnderstood(gettext("Not all filters of this list can be applied to a retry."))
             retry_all(self, request, selection_of(request.GET))
         except NotUnderstood as error:
             self.say(request, 0, "", str(error))

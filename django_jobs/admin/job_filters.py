@@ -102,6 +102,11 @@ class TaskFilter(SelectionFilter):
 FILTERS = [StateFilter, TriesFilter, QueueFilter, TaskFilter, ErrorFilter]
 
 
+def is_selection(params: Mapping[str, str]) -> bool:
+    """Say whether ``selection_of`` knows all that narrows a list with these parameters."""
+    return set(params) <= {SEARCH, *(one.parameter_name for one in FILTERS)}
+
+
 def selection_of(params: Mapping[str, str]) -> Selection:
     """Return what a list with these parameters shows; raise NotUnderstood for a search that is none."""
     found = parsed(params.get(SEARCH, "").replace("\0", ""))

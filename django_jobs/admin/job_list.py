@@ -21,7 +21,7 @@ from ..models import DbNow, EncodedField, EncodedText, Job, database
 from ..models.job import STATE_LABELS
 from ..selection import NEWEST_ATTEMPTS, Selection, in_state
 from .counts import CAP, capped_counts, in_words
-from .job_filters import MORE, selection_of
+from .job_filters import MORE, is_selection, selection_of
 from .job_search import NotUnderstood
 from .paging import WINDOW, Place, Way, newest_in_state, page_of
 
@@ -176,7 +176,7 @@ class JobList(ChangeList):
     @property
     def retry_label(self) -> str:
         """What the button says that retries the failed jobs of this list; empty without any."""
-        if self.problem or set(self.selection.states) - {states.FAILED}:
+        if self.problem or not is_selection(self.params) or set(self.selection.states) - {states.FAILED}:
             return ""
         if self.is_uncounted:
             return gettext("Retry all failed jobs like these")
