@@ -333,6 +333,8 @@ def test_a_list_takes_at_most_eight_queries_that_are_bounded(admin_client, monke
     many(60), many(60, "succeeded")
     failed()
 
+    admin_client.get(JOBS + params)  # what is loaded once
+
     queries = queries_of(admin_client, JOBS + params)
 
     assert len(queries) <= 8, queries
