@@ -15,7 +15,7 @@ class DjangoJobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, following, waiting  # noqa: F401  here: checks register themselves; need the app registry
+        from . import bulk, checks, following, waiting  # noqa: F401  here: they register themselves; need the app registry
         from .models import above  # here: needs the app registry
         from .tasks import registry  # here: needs the app registry
 

@@ -17,7 +17,7 @@ from . import broker, failpoints, moves, signals, states
 from .broker import Waiting
 from .conf import jobs_settings
 from .middleware import wrapped
-from .models import Job, JobLabel, Queue, database, db_now
+from .models import Attempt, EncodedText, Job, JobLabel, Queue, database, db_now
 from .models.label import rows_of
 from .moves import Moved
 from .plain import plain
@@ -166,6 +166,22 @@ def retry(jobs: models.QuerySet | Job | UUID | str | Iterable[UUID]) -> int:
     """
     moved = moves.requeue(_queryset(jobs).exclude(reason=moves.ABANDONED))
     dispatch(moved)
+    return len(moved)
+
+
+def retry_with(job: Job, args: EncodedText, kwargs: EncodedText) -> int:
+    """Queue a failed job again with other arguments; its attempts keep those that they were made with.
+
+    Returns 0 for a job that is not failed any more.
+    """
+    with transaction.atomic(using=database()):
+        failed = Job.objects.filter(pk=job.pk, state=states.FAILED)
+        before = failed.select_for_update().values_list("args", "kwargs").first()
+        moved = moves.requeue(failed, args=args, kwargs=kwargs)
+        if moved:
+            attempts = Attempt.objects.filter(job=job.pk, args__isnull=True)
+            attempts.update(**dict(zip(("args", "kwargs"), before, strict=True)))
+        dispatch(moved)
     return len(moved)
 
 

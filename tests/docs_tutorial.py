@@ -205,7 +205,7 @@ def retry_in_admin(address: str) -> None:
     assert "convert(" in page and "FileNotFoundError" in page
     page = browser.open(address_of_job := link(page, "convert("))
     assert "Attempt 1" in page and "Attempt 2" in page and "Traceback" in page
-    [retry] = re.findall(r'<form[^>]*action="([^"]*)"[^>]*>(?:(?!</form>).)*>\s*Retry\s*</button>', page, re.DOTALL)
+    [retry] = re.findall(r'<form[^>]*action="([^"]*)"[^>]*>(?:(?!</form>).)*>\s*Retry now\s*</button>', page, re.DOTALL)
     browser.submit(html.unescape(retry), form_on=address_of_job)
     wait_for(lambda: "9.2000" in browser.open(address_of_job))
 

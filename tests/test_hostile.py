@@ -148,7 +148,7 @@ def test_hostile_text_stays_text_on_every_page_and_after_every_act(admin_client,
         )
     wrong, showing = [], set()
 
-    pages = {name: admin_client.get(address(name, rows)) for name, page in PAGES.items() if page.look}
+    pages = {name: admin_client.get(address(name, rows), follow=True) for name, page in PAGES.items() if page.look}
     pages |= {
         f"jobs of {state}": admin_client.get("/admin/django_jobs/job/", {"state": state})
         for state in ("failed", hostile[:100])
@@ -245,7 +245,7 @@ def test_secrets_are_on_no_page(admin_client):
     Job.objects.create(task_path="shop.tasks.removed_last_week", **SECRETS)
     Schedule.objects.create(name="gone", task_path="shop.tasks.removed_last_week", cron="0 0 * * *", **SECRETS)
 
-    pages = [admin_client.get(address(name, rows)) for name, page in PAGES.items() if page.look]
+    pages = [admin_client.get(address(name, rows), follow=True) for name, page in PAGES.items() if page.look]
     pages += [posted(admin_client, address(name, rows), page.data()) for name, page in PAGES.items() if page.act]
     pages += [admin_client.get(f"/admin/django_jobs/{one._meta.model_name}/{one.pk}/change/") for one in unknown()]
     pages.append(admin_client.get("/admin/django_jobs/schedule/add/", {"copy": rows["declared schedule"].pk}))

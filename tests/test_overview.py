@@ -246,7 +246,7 @@ def test_errors_are_grouped_and_all_their_jobs_retried(admin_client):
     first.refresh_from_db(), recovered.refresh_from_db()
     assert (first.state, recovered.state) == ("queued", "succeeded")
     assert LogEntry.objects.count() == 3
-    assert "No job is failed with this error" in text(admin_client.post(action, follow=True))
+    assert "No job of these is failed any more." in text(admin_client.post(action, follow=True))
 
 
 def test_it_takes_eight_queries_however_much_there_is(admin_client):

@@ -571,3 +571,11 @@ def test_no_page_of_schedules_has_inline_scripts_or_styles(admin_client):
         source = admin_client.get(page).content.decode()
         assert not re.search(r"<style|\sstyle=|\son\w+=", source)
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", source) if "application/json" not in tag)
+
+
+def test_an_argument_without_a_type_hint_is_shown_as_it_is_stored(admin_client):
+    one = saved(task_path=form_tasks.positional.module_path, args=[1, "two"])
+
+    page = admin_client.get(f"/admin/django_jobs/schedule/{one.pk}/change/").content.decode()
+
+    assert 'name="arg-second" value="&quot;two&quot;"' in page

@@ -98,6 +98,9 @@ PAGES = {
     "job_delete": Page(look={"delete_job"}, act={"delete_job"}, data=confirmed),
     "job_retry": Page(**BUTTON, act={"change_job"}),
     "job_cancel": Page(**BUTTON, act={"change_job"}, of="running job"),
+    "job_again": Page(**BUTTON, act={"change_job"}),
+    "job_arguments": Page(look={"change_job"}, act={"change_job"}, data=lambda: {"arg-order_id": "7", "how": "retry"}),
+    "job_retry_all": Page(**BUTTON, act={"change_job"}),
     "schedule_changelist": shown("schedule"),
     "schedule_day": shown("schedule"),
     "schedule_add": Page(look={"add_schedule"}, act={"add_schedule"}, data=form),
@@ -195,7 +198,7 @@ def everything() -> dict[str, Any]:
 
 def address(name: str, rows: dict[str, models.Model]) -> str:
     model, _, what = name.partition("_")
-    if what in ("changelist", "add", "day"):
+    if what in ("changelist", "add", "day", "retry_all"):
         return reverse(f"admin:{LABEL}_{name}")
     one = rows[PAGES[name].of or model]
     key = one.fingerprint if isinstance(one, Attempt) else quote(one.pk)

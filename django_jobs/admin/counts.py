@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
-from django.core.paginator import Paginator
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models
 
 from ..models import database
@@ -22,7 +21,7 @@ def capped_counts(querysets: Mapping[Any, models.QuerySet]) -> dict[Any, int]:
         query = rows.using(connection.alias).order_by().values("pk")[:CAP].query
         try:
             sql, values = query.get_compiler(connection=connection).as_sql()
-        except models.sql.EmptyResultSet:
+        except EmptyResultSet:
             sql, values = "SELECT 1 WHERE 1 = 0", ()
         parts.append(f"(SELECT COUNT(*) FROM ({sql}) counted_{number})")
         params += values
@@ -35,11 +34,3 @@ def capped_counts(querysets: Mapping[Any, models.QuerySet]) -> dict[Any, int]:
 
 def in_words(count: int) -> str:
     return f"{CAP:,}+" if count >= CAP else f"{count:,}"
-
-
-class CappedPaginator(Paginator):
-    """Shows the first CAP rows, and counts no further."""
-
-    @cached_property
-    def count(self) -> int:
-        return self.object_list.order_by().values("pk")[:CAP].count()

@@ -257,11 +257,6 @@ def with_last_attempt() -> Q:
     return Q(job__state=states.FAILED, number=F("job__attempt"))
 
 
-def failed_with(fingerprint: str) -> models.QuerySet:
-    """Return the attempts with which jobs failed in this way."""
-    return Attempt.objects.filter(with_last_attempt(), fingerprint=fingerprint)
-
-
 def _totals() -> dict[str, models.QuerySet]:
     jobs = Job.objects.all()
     return {

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db import models
+from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
@@ -16,30 +17,10 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from ..conf import LABEL
-from ..models import Job
-from ..models.label import labels_of, newest_labelled
-from .counts import CAP
+from ..models import Job, JobLabel
 
 ABOUT = "about"  # the parameter of the list of jobs
-
-
-class AboutFilter(admin.SimpleListFilter):
-    """Stands beside the list only while it is on: the panel of an object, and the page of a job, lead to it."""
-
-    title = _("object")
-    parameter_name = ABOUT
-
-    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        label = request.GET.get(ABOUT)
-        return [(label, in_words(label))] if label else []
-
-    def queryset(self, request: HttpRequest, queryset: models.QuerySet) -> models.QuerySet:
-        if not self.value():
-            return queryset
-        if not LABEL.match(self.value()):  # not even asked for: no database takes a NUL
-            return queryset.none()
-        return queryset.filter(pk__in=newest_labelled(self.value(), CAP).values("pk"))
+SHOWN = 5  # labels of one job
 
 
 def jobs_page(site: admin.AdminSite, label: str) -> str:
@@ -49,9 +30,18 @@ def jobs_page(site: admin.AdminSite, label: str) -> str:
     return f"{reverse(f'{site.name}:django_jobs_job_changelist')}?{urlencode({ABOUT: label})}"
 
 
+def with_labels(jobs: models.QuerySet) -> models.QuerySet:
+    """Read with each job the labels that its page shows, by the same query."""
+    labels = JobLabel.objects.filter(job=OuterRef("pk")).order_by("label").values("label")
+    return jobs.annotate(**{f"label_{place}": Subquery(labels[place : place + 1]) for place in range(SHOWN)})
+
+
 def about(request: HttpRequest, site: admin.AdminSite, job: Job) -> Iterator[tuple[Any, SafeString]]:
-    """Yield what the page of a job says of the objects that it is about; nothing for a job without labels."""
-    labels = labels_of(job)
+    """Yield what the page of a job says of the objects that it is about; nothing for a job without labels.
+
+    The job was read by ``with_labels``.
+    """
+    labels = [label for place in range(SHOWN) if (label := getattr(job, f"label_{place}"))]
     if labels:
         yield _("About"), format_html_join(", ", "{}", ((_linked(request, site, label),) for label in labels))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db import models
 from django.db.models import Case, F, When
 from django.db.models.functions import Length
@@ -12,14 +14,21 @@ SHORT = 4_000  # characters of encoded arguments
 BIG = ("args", "kwargs", "return_value", "metadata", "context", "progress", "log")
 
 
-def light(jobs: models.QuerySet) -> list[Job]:
-    """Return the jobs with the present moment as ``now``."""
-    sizes = {"args_length": Length("args"), "kwargs_length": Length("kwargs")}
-    short = {"short_args": _unless_long("args"), "short_kwargs": _unless_long("kwargs")}
-    found = list(jobs.defer(*BIG).alias(**sizes).annotate(now=DbNow(), **short))
-    for job in found:
+def light(jobs: models.QuerySet) -> models.QuerySet:
+    """Read the jobs so, with the present moment as ``now``; their arguments are for ``with_arguments``."""
+    return (
+        jobs.defer(*BIG)
+        .alias(args_length=Length("args"), kwargs_length=Length("kwargs"))
+        .annotate(now=DbNow(), short_args=_unless_long("args"), short_kwargs=_unless_long("kwargs"))
+    )
+
+
+def with_arguments(jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs that were read by ``light``, their arguments put where they belong."""
+    jobs = list(jobs)
+    for job in jobs:
         job.args, job.kwargs = job.short_args or EncodedText(), job.short_kwargs or EncodedText()
-    return found
+    return jobs
 
 
 def _unless_long(column: str) -> Case:

@@ -18,17 +18,18 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import broker, enqueue, health, states
+from .. import broker, health, states
 from ..health import FAILING_MINUTES, Problem
-from ..models import Counter, Job, Overview, Worker
+from ..models import Counter, Overview, Worker
+from ..selection import Selection
 from . import words
-from .base import JobsModelAdmin, LookOnlyMixin
+from .base import JobsModelAdmin, LookOnlyMixin, is_refresh
 from .charts import bars
 from .counts import CAP, in_words
-from .glance import CHART_MINUTES, MOST_RUNNING, SPARK_MINUTES, ErrorGroup, Glance, QueueFigures, calls, failed_with
+from .glance import CHART_MINUTES, MOST_RUNNING, SPARK_MINUTES, ErrorGroup, Glance, QueueFigures, calls
+from .retry_all import retry_all
 from .workers import serves_in_words, wishes_possible, worker_info, worker_state
 
-CHUNK = 1000  # jobs moved by one statement
 MOST_DOING = 3  # calls named of one worker
 FAILED = (Counter.Kind.FAILED, Counter.Kind.RETRIED)  # attempts that did
 
@@ -116,7 +117,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
             "title": _("Background jobs"),
             "opts": self.opts,
             "media": self.media,
-            "is_refresh": "X-Dj-Live" in request.headers,  # messages are for the page, not for what refreshes it
+            "is_refresh": is_refresh(request),
             "now": words.exact(glance.now),
             "problems": list(problems(glance)),
             "tiles": list(self._tiles(glance)),
@@ -233,14 +234,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
             return HttpResponseNotAllowed(["POST"])
         if not request.user.has_perm("django_jobs.change_job"):
             raise PermissionDenied
-        ids = list(failed_with(fingerprint).values_list("job", flat=True)[:CAP])
-        count = 0
-        for start in range(0, len(ids), CHUNK):
-            jobs = list(Job.objects.filter(pk__in=ids[start : start + CHUNK], state=states.FAILED).only("task_path"))
-            count += enqueue.retry([job.pk for job in jobs])
-            self.log_act(request, jobs, gettext("Retried."))
-        done = ngettext("%(count)s job was queued again.", "%(count)s jobs were queued again.", count)
-        self.say(request, count, done % {"count": count}, gettext("No job is failed with this error any more."))
+        retry_all(self, request, Selection(fingerprints=(fingerprint,)))
         return HttpResponseRedirect(self.page("changelist"))
 
 

@@ -22,7 +22,7 @@ from ..models.label import label_of, newest_labelled
 from .counts import capped_counts, in_words
 from .jobs import JobAdmin
 from .labels import jobs_page
-from .light import light
+from .light import light, with_arguments
 
 SHOWN = 10
 
@@ -106,7 +106,7 @@ class JobsPanel:
             label = label_of(obj, "JobsPanel")
         except InvalidTask:  # its key is too long for a label: no job can be about it
             return None
-        newest, pages = light(newest_labelled(label, SHOWN)), JobAdmin(Job, self.admin_site)
+        newest, pages = with_arguments(light(newest_labelled(label, SHOWN))), JobAdmin(Job, self.admin_site)
         every = JobLabel.objects.filter(label=label)
         live = reverse(f"{self.admin_site.name}:{self._jobs_about_name}", args=[quote(obj.pk)])
         return Panel(

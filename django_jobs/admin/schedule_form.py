@@ -243,7 +243,7 @@ class ScheduleForm(forms.ModelForm):
             return
         secrets = self.secrets
         if values.get("arguments_as") == "fields" and self.stored_call and self._task is not None:
-            secrets = _by_field(self._task, secrets)
+            secrets = by_field(self._task, secrets)
         call = secrets.restored(values["task_path"], values["args"], values["kwargs"])
         if self.stored_call and self._task is not None and _means_same(self._task, call, self.stored_call):
             call = self.stored_call
@@ -344,7 +344,7 @@ def _as_stored(schedule: Schedule, name: str) -> Any:
     return schedule.__dict__[name]  # damaged arguments can be compared too
 
 
-def _by_field(task: Task, secrets: Secrets) -> Secrets:
+def by_field(task: Task, secrets: Secrets) -> Secrets:
     """Return the secrets of the same call with its arguments by keyword, as the fields have them."""
     try:
         given = task.bind(secrets.args, secrets.kwargs).arguments

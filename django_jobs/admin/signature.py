@@ -64,7 +64,7 @@ def call_of(task: Task, values: Mapping[str, Any]) -> tuple[list[Any], dict[str,
 
 
 def initial_values(task: Task, args: list[Any], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what the fields show of a call, secrets hidden; None when they cannot show it."""
+    """Return the initial values of the fields for a call, secrets hidden; None when they cannot show it."""
     try:
         given = task.bind(args, kwargs).arguments
         is_secret, shown = secrecy(task), {}
@@ -72,9 +72,9 @@ def initial_values(task: Task, args: list[Any], kwargs: Mapping[str, Any]) -> di
             if name not in given:
                 continue
             value = HIDDEN if is_secret(name) else masked(_plain(given[name]), is_secret, HIDDEN)
-            shown[name] = field.prepare_value(value)
-            if field.clean(_typed(field, shown[name])) != value:
+            if field.clean(_typed(field, field.prepare_value(value))) != value:
                 return None
+            shown[name] = value
     except (TypeError, ValueError, ValidationError, NotEncodable):
         return None
     return shown

@@ -25,11 +25,11 @@ from ..exceptions import NotDecodable
 from ..models import DbNow, Job, Queue, Worker, db_now
 from ..scheduler.pauses import pause, resume
 from ..scheduler.rescue import present
+from ..selection import in_state
 from ..tasks.calls import call_text, value_text
 from . import words
 from .base import JobsModelAdmin, LookOnlyMixin, context_of
 from .counts import CAP, capped_counts, in_words
-from .jobs import in_state
 
 CHUNK = 1000  # jobs moved by one statement
 MOST_SHOWN = 20  # jobs that a worker runs

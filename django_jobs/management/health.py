@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from .. import states
 from ..health import alive_workers, redis_problems, serves
 from ..models import Job, Queue, Worker, db_now
-from ..tasks import registry
+from ..tasks.calls import known_task
 from ..worker.report import duration
 
 
@@ -76,6 +76,6 @@ def common_reasons(job: Job, now: datetime) -> list[str]:
         found.append(f'queue "{job.queue_name}" is paused since {paused.paused_at:%Y-%m-%d %H:%M}{by}{why}')
     if not any(serves(worker, job.queue_name) for worker in alive_workers(now)):
         found.append(f'no worker that is alive listens to "{job.queue_name}"')
-    if job.task_path not in registry.all_tasks():
+    if known_task(job.task_path) is None:
         found.append(f"the task {job.task_path} is not known here")
     return [*found, *map(str, redis_problems())]

@@ -260,6 +260,8 @@ class Attempt(models.Model):
     exception_class = models.CharField(max_length=255, default="", blank=True)
     message = models.TextField(default="", blank=True)
     fingerprint = models.CharField(max_length=32, default="", blank=True)
+    args = EncodedField(null=True)  # both None: the job's own; set when the job is given others
+    kwargs = EncodedField(null=True)
 
     objects = Manager()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from uuid import UUID
 
 from django_jobs.histogram import bucket
-from django_jobs.models import Attempt, Counter, Job, Queue, Schedule, ScheduleRun, Traceback, Worker
+from django_jobs.models import Attempt, Counter, Job, JobLabel, Queue, Schedule, ScheduleRun, Traceback, Worker
+from tests.app.models import Effect
 
 sys.path.append(str(Path(__file__).parent / "project"))
 from store import tasks
@@ -96,7 +97,17 @@ def jobs(crew: list[Worker]) -> dict[str, str]:
     )
     failed = _failed_jobs(add, crew)
     Job.objects.bulk_create(made)
-    return {"job": str(failed.pk), "running_job": str(running.pk)}
+    return {"job": str(failed.pk), "running_job": str(running.pk), "order": str(order(failed, made))}
+
+
+def order(failed: Job, made: list[Job]) -> int:
+    """Save an object that some of the jobs are about, among them the failed one; return its key."""
+    one = Effect.objects.create(key="Order 10466")
+    invoices = [job for job in made if job.name == "send_invoice"]
+    charges = [job for job in made if job.name == "charge_card" and job.args == [10_466] and job is not failed]
+    about = [failed, *charges[:1], *invoices[:3]]
+    JobLabel.objects.bulk_create(JobLabel(job=job, label=f"tests_app.effect:{one.pk}") for job in about)
+    return one.pk
 
 
 def failures() -> None:
