@@ -7,7 +7,7 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check
 PACKAGING = setup.cfg pyproject.toml testproject/requirements.txt
 export PIP_CACHE_DIR = $(CURDIR)/$(VENV)/cache
 
-.PHONY: test images chaos schedules oracle bench budget kill-times demo docs lint clean
+.PHONY: test images chaos schedules oracle bench budget kill-times messages demo docs lint clean
 
 # The whole suite on PostgreSQL, then what touches the database on SQLite; both with a real Valkey. Most of its time
 # it waits for real processes, so four shares run side by side, each with servers of its own.
@@ -45,6 +45,10 @@ budget: $(VENV)/installed-test
 # How soon a job runs again whose worker is killed, beside Celery, RQ and Dramatiq; written into the docs.
 kill-times: $(VENV)/installed-test
 	$(BIN)/python benchmarks/kill.py --seconds $(or $(SECONDS),180) --write
+
+# Brings the translations up to date with the code; what is new is then to be translated.
+messages: $(VENV)/installed-test
+	DJANGO_SETTINGS_MODULE=django.conf.global_settings $(BIN)/python -m tests.translations
 
 # The site, a worker and real input; with ONCE=1 the main job once, then exit.
 demo: $(VENV)/installed-demo

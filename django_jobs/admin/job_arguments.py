@@ -116,7 +116,7 @@ class JobArguments:
             "job_url": self.page("change", job.pk),
             "may_retry": keeps_arguments(job),
         }
-        return TemplateResponse(request, "admin/django_jobs/job/arguments.html", page)
+        return self.with_warnings(request, TemplateResponse(request, "admin/django_jobs/job/arguments.html", page))
 
 
 def _changed(task: Task, before: tuple[list[Any], dict[str, Any]], now: tuple[list[Any], dict[str, Any]]) -> list[str]:

@@ -114,7 +114,10 @@ class JobPage:
         if job.is_finished and (copy := _newest_copy(job)):
             yield _("Run again as"), format_html('<a href="{}">{}</a>', self.address("change", copy), copy)
         if job.losses:
-            yield _("Workers lost"), f"{job.losses} ({_('at most')} {job.max_losses})"
+            yield (
+                _("Workers lost"),
+                gettext("%(losses)s (at most %(most)s)") % {"losses": job.losses, "most": job.max_losses},
+            )
         if job.worker:
             yield _("Worker"), self.story.where
         if job.prune_at:

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.formats import date_format
 from django.utils.http import urlencode
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
@@ -194,7 +195,7 @@ class OverviewAdmin(LookOnlyMixin, JobsModelAdmin):
     def _schedules(self, glance: Glance) -> Iterator[tuple[str, str, str, Any]]:
         for one in glance.schedules:
             when = words.moment(one.next_due_at, glance.now)
-            exact = localtime(one.next_due_at).strftime("%a %Y-%m-%d %H:%M %Z")
+            exact = date_format(localtime(one.next_due_at), "D Y-m-d H:i T")
             yield one.name, self._address("schedule_change", one.pk), exact, when
 
     def _workers(self, request: HttpRequest, glance: Glance) -> Iterator[WorkerRow]:
