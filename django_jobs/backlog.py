@@ -13,19 +13,24 @@ from . import states
 from .models import DbNow, Job, Queue, database
 
 NO_STATE = ""  # see by_key
+BLAMED = Q(losses__gt=0) | Q(suspected=True)
 NOW = timedelta(0)  # from now
 
 
-def waiting(queues: Sequence[str], limit: int) -> list[UUID]:
-    """Return ids of queued jobs by the rows alone: queue after queue, the most urgent first, locked ones left out."""
+def waiting(queues: Sequence[str], limit: int, with_blamed: bool = True) -> list[UUID]:
+    """Return ids of queued jobs by the rows alone: queue after queue, the most urgent first, locked ones left out.
+
+    ``with_blamed``: also those with which a process has died before.
+    """
     ids: list[UUID] = []
+    among = Q() if with_blamed else ~BLAMED
     if not connections[database()].features.has_select_for_update_skip_locked:
         for queue in unpaused(queues):
-            ids += claimable_of(queue).values_list("pk", flat=True)[: limit - len(ids)]
+            ids += claimable_of(queue).filter(among).values_list("pk", flat=True)[: limit - len(ids)]
         return ids
     with transaction.atomic(using=database()):
         for queue in unpaused(queues):
-            unlocked = claimable_of(queue).select_for_update(skip_locked=True)
+            unlocked = claimable_of(queue).filter(among).select_for_update(skip_locked=True)
             ids += unlocked.values_list("pk", flat=True)[: limit - len(ids)]
     return ids
 
@@ -98,8 +103,7 @@ def is_work_waiting(queues: Sequence[str]) -> bool:
 
 def lost_before(ids: Sequence[UUID]) -> list[UUID]:
     """Return those of the ids that wait to be claimed alone."""
-    blamed = Q(losses__gt=0) | Q(suspected=True)
-    waiting = Job.objects.filter(blamed, pk__in=ids, state__in=by_key(states.QUEUED))
+    waiting = Job.objects.filter(BLAMED, pk__in=ids, state__in=by_key(states.QUEUED))
     return list(waiting.values_list("pk", flat=True))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
 from . import enqueue, failpoints, moves, states
 from .exceptions import InvalidTask, JobsError, TaskNotFound
@@ -50,10 +51,10 @@ def record(outcomes: Sequence[Outcome]) -> set[UUID]:
     return recorded
 
 
-def lose(held: Iterable[Held], *, cause: str) -> list[Moved]:
+def lose(held: Iterable[Held], *, cause: str, among: Q | None = None) -> list[Moved]:
     """Give jobs back whose worker died, as ``moves.lose`` does; what has lost too many fails as any other job does."""
     with transaction.atomic(using=database()):
-        return moves.lose(held, cause=cause, buried=_enqueue_callbacks_of_buried)
+        return moves.lose(held, cause=cause, among=among, buried=_enqueue_callbacks_of_buried)
 
 
 def callback_of(task: Task | None, transition: states.Transition) -> Task | None:

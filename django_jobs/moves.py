@@ -29,6 +29,7 @@ LOCKED = ("id", "queue_name", "priority", "attempt", "worker", "started_at", "cl
 ABANDONED = "the job that it follows did not succeed"
 ORPHANED = "the job that it follows is gone"
 RESULT = codec.dumps(codec.RESULT)
+NEVER_LOST = Q(max_losses=0)
 
 
 class Held(NamedTuple):
@@ -287,13 +288,13 @@ def postpone(held: Iterable[Held], *, seconds: float, reason: str) -> list[Moved
 def suspect(held: Iterable[Held], *, cause: str) -> list[Moved]:
     """Give jobs back that ran together in a process that died: nobody knows which of them it was, and none is blamed.
 
-    Each runs alone next, so that it is known then. What may be lost not even once is left as it is.
+    Each runs alone next, so that it is known then. What may be lost not even once (NEVER_LOST) is left as it is.
     """
     return _move_held(
         states.RELEASE,
         held,
         _interrupted(cause),
-        where=Q(max_losses__gt=0),
+        where=~NEVER_LOST,
         worker=None,
         slot=None,
         interruptions=F("interruptions") + 1,
@@ -302,13 +303,17 @@ def suspect(held: Iterable[Held], *, cause: str) -> list[Moved]:
 
 
 def lose(
-    held: Iterable[Held], *, cause: str, buried: Callable[[list[Moved]], None] = lambda moved: None
+    held: Iterable[Held],
+    *,
+    cause: str,
+    among: Q | None = None,
+    buried: Callable[[list[Moved]], None] = lambda moved: None,
 ) -> list[Moved]:
     """Give jobs back whose worker died in their body; those that lost too many workers fail.
 
-    Returns the ones that are to run again. ``buried`` is called with the others.
+    Returns the ones that are to run again. ``buried`` is called with the others. ``among``: others stay as they are.
     """
-    held = list(held)
+    held, among = list(held), among or Q()
     changes = {"losses": F("losses") + 1, "last_error": cause[:500], "worker": None, "slot": None}
     again = Q(losses__lt=F("max_losses"))
     buried(
@@ -316,12 +321,12 @@ def lose(
             states.BURY,
             held,
             _lost(cause),
-            where=~again,
+            where=~again & among,
             **changes | final_columns(states.FAILED),
             reason="worker died",
         )
     )
-    return _move_held(states.LOSE, held, _lost(cause), where=again, **changes)
+    return _move_held(states.LOSE, held, _lost(cause), where=again & among, **changes)
 
 
 def promote(limit: int = CHUNK) -> list[Moved]:

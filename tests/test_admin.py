@@ -14,6 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_jobs import states
+from django_jobs.admin import job_acts
 from django_jobs.models import Attempt, EncodedText, Job, Queue, Schedule, Traceback, Worker, db_now
 from tests.app import admin_tasks
 from tests.test_schedules import saved
@@ -305,6 +306,20 @@ def test_all_jobs_of_a_filter_are_retried(admin_client):
     assert Job.objects.filter(state="queued").count() == 60
     one.refresh_from_db()
     assert one.state == "cancelled"
+
+
+def test_no_more_jobs_are_deleted_than_the_list_has_counted(admin_client, monkeypatch):
+    monkeypatch.setattr(job_acts, "CAP", 3)
+    now = db_now()
+    jobs = Job.objects.bulk_create([Job(task_path=TASK, state="failed", finished_at=now) for _ in range(5)])
+
+    everything = {"action": "delete_selected", "select_across": 1, "_selected_action": [jobs[0].pk]}
+    asked = text(admin_client.post(f"{JOBS}?state=failed", everything))
+    admin_client.post(f"{JOBS}?state=failed", everything | {"post": "yes"})
+
+    assert str(jobs[4].pk) in asked and str(jobs[0].pk) not in asked
+    assert set(Job.objects.values_list("pk", flat=True)) == {jobs[0].pk, jobs[1].pk}
+    assert LogEntry.objects.count() == 3  # of what is gone, and of nothing else
 
 
 def test_finished_jobs_are_deleted_with_their_attempts(admin_client):

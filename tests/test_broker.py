@@ -650,3 +650,17 @@ def test_what_comes_back_unharmed_stands_before_all_others_in_its_order(broker):
     broker.push([Waiting("mail", 0, "a"), Waiting("mail", 0, "b")], first=True)
 
     assert broker.take("taker:1", ["mail"], 4) == ["a", "b", "c", "d"]
+
+
+def test_who_waits_is_woken_when_a_queue_is_resumed(broker):
+    broker.set_paused(["mail"])
+    push(broker, "a")
+    assert take(broker) == []
+
+    waiter = broker.waiter()
+    waiter.arm(broker.wake_keys(["mail"]))
+    broker.set_paused([])
+
+    assert select.select([waiter], [], [], 0.5)[0] == [waiter]  # by itself it would wake after a second
+    assert waiter.read() == broker.key("wake", "mail").encode()
+    assert take(broker) == ["a"]

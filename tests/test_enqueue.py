@@ -639,6 +639,34 @@ def test_nobody_waits_for_the_answer_to_one_id_and_what_it_tells_is_mended_by_th
         assert caplog.records == []
 
 
+def test_threads_that_send_again_what_was_lost_do_not_get_into_each_others_way(redis_clean, ids):
+    threads = 8
+    barrier = threading.Barrier(threads)
+    errors: list[BaseException] = []
+
+    def push(number: int) -> None:
+        try:
+            for turn in range(20):
+                barrier.wait(10)
+                assert broker.try_push([Waiting("default", 0, f"{number}-{turn}")])
+                if number == 0 and turn % 2:
+                    redis_clean.script_flush()  # what is answered next, was not pushed
+        except BaseException as error:
+            errors.append(error)
+
+    running = [threading.Thread(target=push, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(30)
+    redis_clean.script_flush()
+    for _ in range(threads):
+        broker.try_push([Waiting("default", 0, "last")])
+
+    assert errors == []
+    assert len(set(ids())) >= 20 * threads  # "last" may be on its way
+
+
 @pytest.mark.parametrize(("seconds", "tries"), [(0, 2), (2 * broker.AT_ONCE, 1)])
 def test_only_a_connection_that_fails_at_once_is_tried_twice(monkeypatch, seconds, tries):
     tried = []

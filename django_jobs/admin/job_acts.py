@@ -108,12 +108,20 @@ class JobActs:
         return super().has_delete_permission(request, obj) and not is_running
 
     def get_deleted_objects(self, objs: Iterable[Job], request: HttpRequest) -> tuple[list, dict, set, list]:
-        running = [_cancel_first(job) for job in objs if job.state == states.RUNNING]
-        named = [str(job) for job, _place in zip(objs, range(LISTED), strict=False)]
-        count = len(objs)
-        if count > LISTED:
-            named.append(gettext("and %(count)s more") % {"count": count - LISTED})
-        return named, {self.opts.verbose_name_plural: count}, set(), running[:LISTED]
+        keys = [job.pk for job in objs]
+        jobs = Job.objects.filter(pk__in=keys).only("task_path")
+        named = [str(job) for job in jobs.order_by("-pk")[:LISTED]]
+        if len(keys) > LISTED:
+            named.append(gettext("and %(count)s more") % {"count": len(keys) - LISTED})
+        running = [_cancel_first(job) for job in jobs.filter(state=states.RUNNING)[:LISTED]]
+        return named, {self.opts.verbose_name_plural: len(keys)}, set(), running
+
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet) -> HttpResponse | None:
+        """Act on no more jobs than the list has counted where all are chosen, and read of each what it is called."""
+        if request.POST.get("select_across") == "1":
+            keys = list(queryset.order_by("-pk").values_list("pk", flat=True)[:CAP])
+            queryset = Job.objects.filter(pk__in=keys).only("task_path", "state")
+        return super().response_action(request, queryset)
 
     def delete_model(self, request: HttpRequest, obj: Job) -> None:
         self.delete_queryset(request, Job.objects.filter(pk=obj.pk))

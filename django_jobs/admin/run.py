@@ -90,7 +90,8 @@ class RunTask:
         may_list = self.has_view_or_change_permission(request)
         shared["list_url"] = self.page("changelist") if may_list else ""
         context = {**self.admin_site.each_context(request), **shared, **context}
-        return TemplateResponse(request, f"admin/django_jobs/job/{name}.html", context)
+        page = TemplateResponse(request, f"admin/django_jobs/job/{name}.html", context)
+        return self.with_warnings(request, page)
 
     def _run(self, request: HttpRequest, form: RunForm) -> bool:
         """Save the job of a valid form, and say so; when that cannot be, say why in the form."""

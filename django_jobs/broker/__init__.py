@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -42,7 +41,6 @@ __all__ = [
 
 
 _producers: dict[tuple, _Producer] = {}
-_lock = threading.Lock()
 
 
 AT_ONCE = 0.05  # seconds, in which a cut connection is noticed; to try again after more would keep a page waiting
@@ -127,7 +125,8 @@ class _Producer:
     def _push(self, waiting: list[Waiting], first: bool) -> None:
         broker = self._broker
         if broker is None:
-            broker = self._broker = Broker(connect(self._alias, PRODUCER), self._prefix)
+            clients = connect(self._alias, PRODUCER), connect(self._alias, PRODUCER)
+            broker = self._broker = Broker(clients[0], self._prefix, hasty=clients[1])
         push = partial(broker.push, waiting, first=first)
         if len(waiting) == 1 and not first:
             push = partial(broker.push_one, waiting[0])
@@ -145,6 +144,5 @@ def _producer() -> _Producer:
     alias = jobs_settings.CACHE
     identity = (os.getpid(), alias, jobs_settings.PREFIX, str(settings.CACHES.get(alias)))
     if identity not in _producers:
-        with _lock:
-            _producers.setdefault(identity, _Producer(alias, jobs_settings.PREFIX))
+        _producers.setdefault(identity, _Producer(alias, jobs_settings.PREFIX))  # no lock, which a fork might copy
     return _producers[identity]

@@ -56,11 +56,12 @@ def hash_tag(prefix: str) -> str:
 class Broker:
     """The lists of one prefix in one Redis. Every method may raise ``redis.exceptions.RedisError``."""
 
-    def __init__(self, client: redis.Redis, prefix: str):
+    def __init__(self, client: redis.Redis, prefix: str, hasty: redis.Redis | None = None):
         self.client = client
+        self._hasty = hasty or client  # for ``push_one``
         self.prefix = hash_tag(prefix)
         scripts = {path.stem: Script(client, path.read_text()) for path in _SCRIPTS.glob("*.lua")}
-        self._push_one = HastyScript(client, (_SCRIPTS / "push.lua").read_text())
+        self._push_one = HastyScript(self._hasty, (_SCRIPTS / "push.lua").read_text())
         self._push, self._take = scripts["push"], scripts["take"]
         self._give_back, self._count, self._drop = scripts["give_back"], scripts["count"], scripts["drop"]
         self._tell = scripts["tell"]
@@ -90,7 +91,12 @@ class Broker:
 
         What is wrong with it is raised by the next call: the one who enqueued could do nothing about it either.
         """
-        self._run(self._push_one, ["RPUSH", one.queue, one.rank, 1, one.id], [one.queue])
+        try:
+            self._push_one(keys=[self.prefix], args=["RPUSH", one.queue, one.rank, 1, one.id])
+        except ResponseError as error:
+            if _is_wrong_type(error):
+                self._mend([self._push_one.refused[1]], "")
+            raise
 
     def take(self, taker: str, queues: list[str], count: int, epoch: str = "") -> list[str]:
         """Forget what this taker took before and take up to ``count`` ids; 0 only forgets.
@@ -144,13 +150,15 @@ class Broker:
 
     def set_paused(self, queues: Iterable[str]) -> None:
         """Say which queues are paused; the others are not."""
-        queues = set(queues)
-        if queues == self.paused():
+        queues, before = set(queues), self.paused()
+        if queues == before:
             return
         with self.client.pipeline() as pipeline:
             pipeline.delete(self.key("paused"))
             if queues:
                 pipeline.sadd(self.key("paused"), *queues)
+            for queue in before - queues:
+                pipeline.rpush(self.key("wake", queue), "1")  # whoever waits takes what has waited there
             pipeline.execute()
 
     def epoch(self) -> str:
@@ -219,7 +227,8 @@ class Broker:
             return command(self.key(name))
 
     def close(self) -> None:
-        self.client.connection_pool.disconnect()
+        for client in (self.client, self._hasty):
+            client.connection_pool.disconnect()
 
 
 def _is_wrong_type(error: ResponseError) -> bool:

@@ -43,16 +43,19 @@ class HastyScript(Script):
     """Does not wait for the answer: the next run on that connection reads it.
 
     What is wrong with it is raised there, and what was lost with a connection is sent again. The first run on a
-    connection waits: it shows that there is a server, and that it knows the script.
+    connection waits: it shows that there is a server, and that it knows the script. The connections never go back
+    to the pool, so the client should have one of its own.
     """
 
     def __init__(self, client: Redis, text: str):
         super().__init__(client, text)
         self._resting: list[tuple[Any, list[Any] | None]] = []  # connections, and what was sent and not answered
         self._lost: list[list[Any]] = []  # to be sent again
+        self.refused: list[Any] = []  # the arguments that the server has refused last
 
     def __call__(self, keys: list[str], args: list[Any]) -> None:
         connection = self._rested()
+        self.refused = args
         if connection is None:
             self._resting.append((self._begin(keys, args), None))
             return
@@ -67,14 +70,22 @@ class HastyScript(Script):
         """Run on another connection, and return it."""
         connection = self._pool.get_connection()
         try:
-            while self._lost:
-                self._run(connection, keys, self._lost[-1])
-                self._lost.pop()
+            self._send_lost_again(connection, keys)
             self._run(connection, keys, args)
         except BaseException:
             self._give_up(connection)
             raise
         return connection
+
+    def _send_lost_again(self, connection: Any, keys: list[str]) -> None:
+        with suppress(IndexError):  # other threads may have taken the last one
+            while True:
+                lost = self._lost.pop()
+                try:
+                    self._run(connection, keys, lost)
+                except BaseException:
+                    self._lost.append(lost)
+                    raise
 
     def _rested(self) -> Any:
         """Return a connection that has answered and was not cut, if there is one."""
@@ -95,6 +106,7 @@ class HastyScript(Script):
             self._lost.append(unanswered)
             return False
         except BaseException:
+            self.refused = unanswered
             self._give_up(connection)
             raise
 

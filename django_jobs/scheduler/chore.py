@@ -20,5 +20,6 @@ class Chore:
     rows: Callable[[timedelta], QuerySet] | None = None  # what is due so much later; without it, it need not run ...
     at_least: float = 60.0  # ... but once in so many seconds
     moment: Any = None  # when such a row is due: a column or an expression, by which they are ordered; None: now
+    may_crawl: bool = False  # its rows are looked for among the dead ones that an old snapshot keeps
     needs_scheduler: bool = False  # dropped by --no-scheduler
     needs_steady: bool = False  # only by a worker whose own heartbeats have succeeded for a lease

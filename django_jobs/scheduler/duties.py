@@ -102,7 +102,7 @@ class Duties:
             if chore not in asked or found.get(chore.name, TURN_SECONDS) <= 0:
                 yield chore
                 continue
-            self._rest(chore, now)
+            self._rest(chore, now if chore.may_crawl else answered)
             if chore.name in found:
                 self._due[chore.name] = answered + found[chore.name]
 
@@ -139,7 +139,7 @@ class Duties:
                 self._rest(chore, started)
 
     def _rest(self, chore: Chore, started: float) -> None:
-        """Let a chore rest that looked in vain: the longer the look took, as where an old snapshot keeps dead rows."""
+        """Let a chore rest that has looked in vain since ``started``: the longer that took, the longer it rests."""
         took = time.monotonic() - started
         pause = max(TURN_SECONDS, chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
         self._due[chore.name] = started + pause

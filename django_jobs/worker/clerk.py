@@ -288,9 +288,11 @@ class Clerk:
             self._record_for(entry, succeeded_before_death, death.child)
         again = []
         with transaction.atomic(using=database()):
+            lose = partial(following.lose, cause=death.cause)
             if len(suspects) > 1:
                 again += moves.piecewise(partial(moves.suspect, cause=death.cause), _held(suspects))
-            again += moves.piecewise(partial(following.lose, cause=death.cause), _held(suspects))
+                lose = partial(lose, among=moves.NEVER_LOST)
+            again += moves.piecewise(lose, _held(suspects))
             again += moves.piecewise(partial(moves.release, started=True, cause=death.cause), _held(others))
             # Not those whose rows were locked just now: their bodies ran, and their turn comes when the lock is gone.
             known = {*_held(ran), *_held(overdue), *_held(well)}

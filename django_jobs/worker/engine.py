@@ -46,7 +46,8 @@ WATCH_SECONDS = 0.05  # between such looks while the engine turns quickly
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
-SHUN_SECONDS = 10.0  # in which a child busy with a long body leaves jobs that were lost before to others
+SHUN_SECONDS = 10.0  # in which a child busy with a long body leaves jobs that are to run alone to others
+SHUNNED_SECONDS = 60.0  # after which it takes nothing more until such a job can run, if its bodies end that soon
 PROGRESS_SECONDS = 1.0
 LONGEST_POSTPONEMENT = 30.0  # seconds
 
@@ -90,6 +91,7 @@ class Engine:
         self._alone: deque[UUID] = deque()  # lost before: to be run with nothing else
         self._running_alone = False
         self._shun_alone_until = 0.0
+        self._alone_since = 0.0  # jobs that are to run alone wait for us; monotonic, 0: none does
         self._appetite = Appetite(threads=options.threads, async_slots=options.async_slots)
         self._finished = 0
         self._patience = Patience()  # with the database
@@ -323,25 +325,28 @@ class Engine:
 
     def _fetch(self) -> bool:
         """Take and claim what can start soon; say whether there was anything."""
-        if self._alone and not self._held:
+        if self._alone and not self._held and self._takes_work():
             return self._claim_alone()
-        if self._alone and self._has_long_body():
+        if self._alone and not self._running_alone and self._has_long_body():
             self._alone.clear()  # it waits for a child with nothing to do; we go on
             self._shun_alone_until = time.monotonic() + SHUN_SECONDS
         wanted = self._wanted()
         if not wanted:
             return False
-        ids = self._source.take(wanted)
+        ids = self._source.take(wanted, with_blamed=time.monotonic() >= self._shun_alone_until)
         failpoints.hit("after_take")
-        if ids:
-            self._start(self._claim(ids))
-        elif self._options.burst and not self._held and not self._alone:
+        jobs = self._claim(ids) if ids else []
+        self._start(jobs)
+        if not ids and self._options.burst and not self._held and not self._alone:
             self._end_burst()
-        return bool(ids)
+        return bool(jobs or self._alone)
+
+    def _takes_work(self) -> bool:
+        return not self.end and not self._table.wish() and self.may_start() and self._left_of_max_jobs() > 0
 
     def _wanted(self) -> int:
         """Return how many jobs to take now."""
-        if self.end or self._table.wish() or self._running_alone or self._alone or not self.may_start():
+        if self._running_alone or self._alone or not self._takes_work():
             return 0
         running = self._running()
         sync_running = sum(not work.task.is_async for work in running)
@@ -374,12 +379,17 @@ class Engine:
         """Keep ids of jobs that were lost before, to run each with nothing beside it."""
         if time.monotonic() >= self._shun_alone_until:
             self._alone.extend(backlog.lost_before(sorted(unclaimed)))
+            self._alone_since = self._alone_since or (time.monotonic() if self._alone else 0.0)
 
     def _has_long_body(self) -> bool:
+        """Say whether a body has run too long to be waited for; what was shunned for long is worth a longer wait."""
+        now = time.monotonic()
         oldest = min((work.started for work in self._held.values() if work.started), default=0.0)
-        return bool(oldest) and time.monotonic() - oldest > DRAG_SECONDS
+        is_shunned = self._alone_since and now - self._alone_since > SHUNNED_SECONDS
+        return bool(oldest) and now - oldest > (SHUNNED_SECONDS if is_shunned else DRAG_SECONDS)
 
     def _claim_alone(self) -> bool:
+        self._alone_since = 0.0
         jobs = self._claim([self._alone.popleft()], alone=True)
         self._running_alone = bool(jobs)
         self._start(jobs)

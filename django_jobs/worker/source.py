@@ -46,8 +46,11 @@ class Source:
     def by_redis(self) -> bool:
         return self._breaker is not None and not self._breaker.is_open
 
-    def take(self, count: int) -> list[UUID]:
-        """Return up to ``count`` ids to be claimed; an empty list when there is nothing."""
+    def take(self, count: int, *, with_blamed: bool = True) -> list[UUID]:
+        """Return up to ``count`` ids to be claimed; an empty list when there is nothing.
+
+        ``with_blamed``: also those that are to run alone; Redis does not know which these are.
+        """
         for _ in range(2):  # an epoch that has changed is read, and Redis asked again
             if not self.by_redis:
                 break
@@ -58,7 +61,7 @@ class Source:
             except AWAY as error:
                 self._redis_failed(error)
         asked = time.monotonic()
-        ids = backlog.waiting(self._next_queues(), count)
+        ids = backlog.waiting(self._next_queues(), count, with_blamed)
         took = time.monotonic() - asked
         self._poll = SHORTEST_POLL if ids else max(5 * took, min(self._poll * 2, LONGEST_POLL))
         return ids

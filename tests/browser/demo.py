@@ -102,7 +102,7 @@ def jobs(crew: list[Worker]) -> dict[str, str]:
 
 def order(failed: Job, made: list[Job]) -> int:
     """Save an object that some of the jobs are about, among them the failed one; return its key."""
-    one = Effect.objects.create(key="Order 10466")
+    one = Effect.objects.create(pk=10_466, key="Order 10466")
     invoices = [job for job in made if job.name == "send_invoice"]
     charges = [job for job in made if job.name == "charge_card" and job.args == [10_466] and job is not failed]
     about = [failed, *charges[:1], *invoices[:3]]

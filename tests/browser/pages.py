@@ -20,6 +20,7 @@ class Page:
     name: str
     path: str
     is_admin: bool = True
+    is_ours: bool = True  # as a whole
     height: int = 1800  # pixels that the picture shows at most
 
 
@@ -32,7 +33,7 @@ PAGES = [
     Page(name="job-arguments", path=f"{ADMIN}/job/{{job}}/arguments/"),
     Page(name="run-choose", path=f"{ADMIN}/job/add/?q=store"),
     Page(name="run", path=f"{ADMIN}/job/add/?task=store.tasks.charge_card"),
-    Page(name="object", path="/admin/tests_app/effect/{order}/change/"),
+    Page(name="object", path="/admin/tests_app/effect/{order}/change/", is_ours=False),
     Page(name="schedules", path=f"{ADMIN}/schedule/"),
     Page(name="schedule", path=f"{ADMIN}/schedule/{{schedule}}/change/"),
     Page(name="schedule-add", path=f"{ADMIN}/schedule/add/"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -55,6 +56,55 @@ def test_a_poison_jobs_thread_mates_run_again_and_do_not_die_with_it_twice(worke
     for job in mates:
         job.refresh()
         assert (job.state, job.losses, job.interruptions, job.attempt) == (states.SUCCEEDED, 0, 1, 2)
+
+
+@pytest.fixture
+def three_suspects(worker, tmp_path):
+    """A function that lets a child die with three bodies, and returns the worker and the jobs."""
+
+    def die(*arguments: str, **environment: str):
+        jobs = [hardening_tasks.hold.enqueue(str(tmp_path / f"suspect-{n}")) for n in range(3)]
+        running = worker("--threads", "4", *arguments, **environment).ready()
+        for n in range(3):
+            wait_for((tmp_path / f"suspect-{n}.started").exists, 20, "a start")
+            (tmp_path / f"suspect-{n}.started").unlink()
+        os.kill(running.children()[1], signal.SIGKILL)
+        return running, jobs
+
+    return die
+
+
+@pytest.mark.parametrize("cache", ["default", "none"])
+def test_suspects_run_one_after_the_other_and_others_after_them(three_suspects, tmp_path, settings, cache):
+    settings.DJANGO_JOBS = {**settings.DJANGO_JOBS, "CACHE": None if cache == "none" else "default"}
+    _, jobs = three_suspects(DJANGO_JOBS_TEST_CACHE=cache)
+
+    for _ in jobs:
+        wait_for(lambda: list(tmp_path.glob("suspect-?.started")), 15, "the next one")
+        [started] = tmp_path.glob("suspect-?.started")  # nothing beside it
+        time.sleep(1.5)  # longer than what a child waits for, when it is others that run
+        started.unlink()
+        started.with_suffix("").touch()
+    last = tasks.add.enqueue(1, 2)
+
+    last.wait(20)
+    assert {job.wait(20).state for job in jobs} == {states.SUCCEEDED}
+    assert {(job.losses, job.attempt) for job in jobs} == {(0, 2)}
+
+
+def test_a_worker_that_stops_starts_none_of_those_that_wait_to_run_alone(three_suspects, tmp_path):
+    running, jobs = three_suspects()
+    wait_for(lambda: list(tmp_path.glob("suspect-?.started")), 15, "the first one")
+
+    running.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "stopping" in running.output, 10, "the worker to hear")
+    for n in range(3):
+        (tmp_path / f"suspect-{n}").touch()
+    running.end(20)
+
+    for job in jobs:
+        job.refresh()
+    assert sorted(job.state for job in jobs) == [states.QUEUED, states.QUEUED, states.SUCCEEDED]
 
 
 def test_a_job_that_may_not_be_lost_even_once_is_not_run_again_to_find_out(worker, log, tmp_path):
