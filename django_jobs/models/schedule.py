@@ -341,7 +341,8 @@ class Schedule(models.Model):
                 size += len(codec.dumps(value))
             except NotEncodable as error:
                 inside = "".join(f"[{step!r}]" for step in error.path[:8])
-                errors[name].append(f"{inside or gettext('The value')} {error}")
+                place = inside or gettext("The value")
+                errors[name].append(f"{place} {error}")
         if size > jobs_settings.MAX_ARGS_BYTES:
             errors["kwargs"].append(
                 gettext("The arguments take %(size)s bytes, MAX_ARGS_BYTES allows %(limit)s.")
