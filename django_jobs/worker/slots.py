@@ -107,7 +107,10 @@ class Area:
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is held now."""
-        for index, stage in enumerate(self._stages()):
+        stages = self._stages()
+        if not any(stages):  # as it mostly is; to look at each takes much longer
+            return
+        for index, stage in enumerate(stages):
             if stage != FREE:
                 id, *rest, stage, cancelled = _ENTRY.unpack_from(self._memory, self._at(index))
                 yield Entry(index, UUID(bytes=id), *rest, stage, bool(cancelled))
