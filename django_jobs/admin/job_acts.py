@@ -116,12 +116,14 @@ class JobActs:
         running = [_cancel_first(job) for job in jobs.filter(state=states.RUNNING)[:LISTED]]
         return named, {self.opts.verbose_name_plural: len(keys)}, set(), running
 
-    def response_action(self, request: HttpRequest, queryset: models.QuerySet) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: models.QuerySet, **options: Any
+    ) -> HttpResponse | None:  # options: Django 6.1 says on which page the action was chosen
         """Act on no more jobs than the list has counted where all are chosen, and read of each what it is called."""
         if request.POST.get("select_across") == "1":
             keys = list(queryset.order_by("-pk").values_list("pk", flat=True)[:CAP])
             queryset = Job.objects.filter(pk__in=keys).only("task_path", "state")
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, **options)
 
     def delete_model(self, request: HttpRequest, obj: Job) -> None:
         self.delete_queryset(request, Job.objects.filter(pk=obj.pk))
