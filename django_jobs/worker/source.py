@@ -184,10 +184,6 @@ class Source:
         self._breaker.failed(error)
 
 
-def _breaker() -> Breaker:
-    return Breaker(broker.address_of_jobs(), MEANWHILE, longest=LONGEST_PAUSE)
-
-
 def _uuids(texts: Iterable[str]) -> Iterable[UUID]:
     """Yield what is an id; anything else under our keys is not ours."""
     for text in texts:
