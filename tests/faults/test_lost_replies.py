@@ -110,10 +110,9 @@ def test_a_lost_reply_to_a_push_makes_no_second_run(worker, redis_proxy, setting
     worker().ready()
 
     for n in range(20):
+        broker._producers.clear()  # whose breaker is open
         lost = redis_proxy.lose_replies(sha("push"), count=1 + n % 2)  # every second time also to the one made again
-        tasks.log_start_and_end.enqueue(0)
-        wait_for(lost.is_set, 5, "a push")
-        broker._producers.clear()  # its breaker is open
+        enqueue_until(lost)
 
     all_is_well()
     assert all_ran_once()
