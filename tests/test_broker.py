@@ -199,7 +199,7 @@ def test_nothing_is_left_when_all_is_done(broker):
 
     take(broker, 9, "mail", "reports")
 
-    assert keys(broker) == {broker.key("queues")}
+    assert keys(broker) == {broker.key("queues"), broker.key("wake")}
     assert broker.queues() == ["mail", "reports"]
 
 
@@ -499,7 +499,7 @@ def test_all_keys_lie_in_one_slot_of_a_cluster(broker):
     broker.set_epoch("1")
     broker.set_paused(["reports"])
 
-    assert len(keys(broker)) == 9
+    assert len(keys(broker)) == 10
     assert all(key.startswith("{django_jobs:1}:") for key in keys(broker))
 
 
@@ -541,6 +541,24 @@ def test_a_push_wakes_who_waits(broker, waiters):
     assert is_woken(waiter, 5)
     assert waiter.read() == broker.key("wake", "mail").encode()
     assert not waiter.armed
+
+
+def test_the_first_push_to_a_queue_wakes_who_waits_for_new_ones(broker, waiters):
+    waiter, other = waiters
+    push(broker, "a")
+    take(broker)
+    broker.client.delete(broker.key("wake"))
+    waiter.arm(broker.wake_keys(["mail"], new=True))
+    other.arm(broker.wake_keys(["mail"]))
+    wait_for(lambda: is_blocked(broker, 2))
+
+    push(broker, "r", queue="reports")
+
+    assert is_woken(waiter, 2)
+    assert broker.is_of_new_queues(waiter.read())
+    push(broker, "s", queue="reports")
+    assert not broker.client.exists(broker.key("wake"))
+    assert not is_woken(other, 0.1)
 
 
 def test_a_push_before_the_waiting_wakes_at_once(broker, waiters):
@@ -661,6 +679,6 @@ def test_who_waits_is_woken_when_a_queue_is_resumed(broker):
     waiter.arm(broker.wake_keys(["mail"]))
     broker.set_paused([])
 
-    assert select.select([waiter], [], [], 0.5)[0] == [waiter]  # by itself it would wake after a second
+    assert select.select([waiter], [], [], 0.5)[0] == [waiter]  # by itself it would wake after three seconds
     assert waiter.read() == broker.key("wake", "mail").encode()
     assert take(broker) == ["a"]

@@ -11,8 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_jobs import scheduler, states
-from django_jobs.models import Schedule, db_now
-from django_jobs.scheduler.duties import TURN_SECONDS
+from django_jobs.models import Job, Schedule, db_now
+from django_jobs.scheduler.duties import QUIET_AFTER, QUIET_TURN_SECONDS, TURN_SECONDS
 from tests.app.tasks import add
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +47,18 @@ def test_with_nothing_to_do_one_statement_a_second_asks_about_all(duties):
     asked = [query["sql"] for query in queries if query["sql"].startswith("SELECT")]
     assert 1 <= len(asked) <= 4
     assert all("django_jobs_schedule" in one and "expires_at" in one for one in asked)
+
+
+def test_when_nothing_was_due_for_a_while_looks_are_rarer_until_something_is(duties):
+    duties._found_at -= QUIET_AFTER
+    turn_after(duties, turn(duties))
+    assert TURN_SECONDS < turn(duties) <= QUIET_TURN_SECONDS < 2
+
+    add.using(run_after=db_now()).enqueue(1, 2)
+    turn_after(duties, turn(duties))
+
+    assert Job.objects.get().state == states.QUEUED
+    assert turn(duties) <= TURN_SECONDS
 
 
 def test_what_is_due_before_the_next_look_is_done_at_its_moment(duties):

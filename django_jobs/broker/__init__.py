@@ -14,13 +14,14 @@ from redis.exceptions import RedisError, ResponseError
 from ..conf import jobs_settings
 from ..exceptions import EmbeddedServerError
 from .breaker import Breaker
-from .broker import Broker, Count, EpochChanged, Waiting
+from .broker import WAIT_SECONDS, Broker, Count, EpochChanged, Waiting
 from .cluster import ClusterConnectionFactory
 from .connection import LOOK, PRODUCER, WAITER, WORKER, address, connect
 from .waiter import Waiter
 
 __all__ = [
     "AWAY",
+    "WAIT_SECONDS",
     "Breaker",
     "Broker",
     "ClusterConnectionFactory",

@@ -22,7 +22,7 @@ PUSH_CHUNK = 1000  # ids in one call of the script, so that Redis answers others
 AWAITED = "!"  # a line after the ids that were taken: somebody waits for the end of a job
 AWAITED_SECONDS = 30  # that a word about waiting is remembered
 TRIAL_MILLISECONDS = 1000  # that what was written as a trial stays
-WAIT_SECONDS = 1.0  # what a lost wake-up costs at most
+WAIT_SECONDS = 3.0  # what a lost wake-up costs at most
 RANKS = -100, 100  # the lowest and the highest that there may be
 
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -189,8 +189,13 @@ class Broker:
     def waiter(self) -> Waiter:
         return Waiter(self.client, WAIT_SECONDS)
 
-    def wake_keys(self, queues: list[str]) -> list[str]:
-        return [self.key("wake", queue) for queue in queues]
+    def wake_keys(self, queues: list[str], *, new: bool = False) -> list[str]:
+        """Return what to wait on for work of these queues; ``new``: and for queues that are not known yet."""
+        return [*(self.key("wake", queue) for queue in queues), *([self.key("wake")] if new else [])]
+
+    def is_of_new_queues(self, key: bytes) -> bool:
+        """Say whether a wake-up was for a queue that nobody knew yet."""
+        return key == self.key("wake").encode()
 
     def wake(self, key: bytes) -> None:
         """Pass a wake-up on that came to somebody who has no use for it."""

@@ -14,7 +14,7 @@ from .follow import follow, waiting_jobs
 from .promote import promote
 from .prune import prune, tidy
 from .reconcile import Reconcile
-from .rescue import Rescue, silent
+from .rescue import Rescue, just_gone
 from .settle import settle
 from .sync import sync
 
@@ -27,7 +27,14 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
         Chore(name="fire", every=0.5, run=fire, rows=due_schedules, moment=due_at, needs_scheduler=True),
         Chore(name="follow", every=0.5, run=follow, rows=lambda ahead: waiting_jobs()),
         Chore(name="promote", every=0.5, run=promote, rows=backlog.due, moment="run_after"),
-        Chore(name="rescue", every=1.0, run=Rescue(), rows=lambda ahead: silent(), needs_steady=True),
+        Chore(
+            name="rescue",
+            every=1.0,
+            run=Rescue(),
+            rows=lambda ahead: just_gone(),
+            at_least=30.0,
+            needs_steady=True,
+        ),
         Chore(
             name="reconcile",
             every=1.0,

@@ -33,6 +33,8 @@ logger = logging.getLogger("django_jobs.scheduler")
 KEY = "chores"
 LEASE_SECONDS = 4.0
 TURN_SECONDS = 1.0  # at most between turns of the one who has the lease; what is due sooner, and known, is waited for
+QUIET_TURN_SECONDS = 1.8  # ... when nothing was due for a while; an edit is to take effect within two seconds
+QUIET_AFTER = 10.0  # seconds
 SHORTEST_TURN = 0.01  # seconds
 VAIN_SHARE = 20  # a look in vain that took so long is followed by a pause of so many times that ...
 MOST_RARE = 5  # ... but of at most so many times the usual one
@@ -53,6 +55,7 @@ class Duties:
         self._ran_at = dict.fromkeys((chore.name for chore in chores), -inf)  # monotonic
         self._resting: set[str] = set()  # which had nothing to do at the last look
         self._looks: dict[tuple[str, ...], Look] = {}  # by what is asked about
+        self._found_at = time.monotonic()  # when anything was due last
         self._renew_at = 0.0
         self._others = 1
         self._count_at = 0.0
@@ -73,14 +76,19 @@ class Duties:
             else:
                 self._do(chore)
         pause = min(self._due.values()) - time.monotonic()
-        return max(SHORTEST_TURN, min(pause, TURN_SECONDS))
+        return max(SHORTEST_TURN, min(pause, self._turn_seconds))
+
+    @property
+    def _turn_seconds(self) -> float:
+        is_quiet = time.monotonic() > self._found_at + QUIET_AFTER
+        return QUIET_TURN_SECONDS if is_quiet else TURN_SECONDS
 
     def _due_now(self) -> list[Chore]:
         """Return what is due and, if anything is, what rests until soon: one look for all."""
         now = time.monotonic()
         if now + SHORTEST_TURN < min(self._due.values()):
             return []
-        until = {name: now + TURN_SECONDS for name in self._resting}
+        until = dict.fromkeys(self._resting, now + self._turn_seconds)
         return [chore for chore in self._chores if self._due[chore.name] <= until.get(chore.name, now)]
 
     def _begin(self, act: Callable[[], object]) -> None:
@@ -99,24 +107,27 @@ class Duties:
         found = self._look(asked) if asked else {}
         answered = time.monotonic()
         for chore in due:
-            if chore not in asked or found.get(chore.name, TURN_SECONDS) <= 0:
+            if chore not in asked or found.get(chore.name, inf) <= 0:
                 yield chore
                 continue
             self._rest(chore, now if chore.may_crawl else answered)
             if chore.name in found:
-                self._due[chore.name] = answered + found[chore.name]
+                self._due[chore.name] = min(self._due[chore.name], answered + found[chore.name])
 
     def _look(self, chores: Sequence[Chore]) -> dict[str, float]:
         names = tuple(chore.name for chore in chores)
         if names not in self._looks:
-            self._looks[names] = Look(chores, timedelta(seconds=TURN_SECONDS))
+            self._looks[names] = Look(chores, timedelta(seconds=QUIET_TURN_SECONDS))
         try:
-            return self._looks[names]()
+            found = self._looks[names]()
         except DatabaseAway as error:
             if not is_refusal(error):
                 raise
             logger.exception("the chores could not be looked at; each looks for itself")
             return dict.fromkeys(names, 0.0)
+        if found:
+            self._found_at = time.monotonic()
+        return found
 
     def _do(self, chore: Chore) -> None:
         started = self._ran_at[chore.name] = time.monotonic()
@@ -141,7 +152,7 @@ class Duties:
     def _rest(self, chore: Chore, started: float) -> None:
         """Let a chore rest that has looked in vain since ``started``: the longer that took, the longer it rests."""
         took = time.monotonic() - started
-        pause = max(TURN_SECONDS, chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
+        pause = max(self._turn_seconds, chore.every, min(VAIN_SHARE * took, MOST_RARE * chore.every))
         self._due[chore.name] = started + pause
         if chore.rows:
             self._resting.add(chore.name)
@@ -158,7 +169,7 @@ class Duties:
             self._renew_at = 0.0
             self._count_others(now)
             return False
-        self._renew_at = now + LEASE_SECONDS - 1.1 * TURN_SECONDS
+        self._renew_at = now + LEASE_SECONDS - 1.1 * self._turn_seconds
         return True
 
     def _is_free(self) -> bool:

@@ -85,6 +85,12 @@ def silent() -> models.QuerySet:
     return Worker.objects.filter(beat_at__lte=lease_ago(), beat_at__gt=lately).order_by("pk")
 
 
+def just_gone() -> models.QuerySet:
+    """Return silent workers that nobody has missed yet, or whose last claims may still be on their way."""
+    just_now = DbNow() - timedelta(seconds=3 * LEASE_SECONDS)
+    return silent().filter(present() | Q(beat_at__gt=just_now))
+
+
 def orphans_among(jobs: models.QuerySet) -> models.QuerySet:
     """Return those of the jobs whose worker is not alive.
 

@@ -46,10 +46,12 @@ from .tally import Tally
 logger = logging.getLogger("django_jobs.worker")
 
 LONG_SECONDS = 1.0  # a body that runs so long gets its start written, and is looked at for a cancel
+IDLE_TURN_SECONDS = 2.0  # at most between turns while there are no bodies
 SLACK_SECONDS = 0.1  # what is due so soon is done at once: one turn for both
 WARY_SECONDS = 60.0  # after a death or an error, in which what was sent before it may still take effect
 SWEEP_SECONDS = 5.0
-MEMORY_SECONDS = 30.0  # between looks at the memory of all processes
+MEMORY_SECONDS = 30.0  # between looks at the memory of all processes, which take long ...
+IDLE_MEMORY_SECONDS = 240.0  # ... while it stays the same
 IDLE_SWEEP_SECONDS = 60.0
 IDLE_LOOK_SECONDS = 45.0
 IDLE_SECONDS = 90.0  # beside work that is due: then something is wrong with this worker
@@ -99,6 +101,7 @@ class Clerk:
         self._beat_at = self._long_at = self._duties_at = 0.0  # when each is due
         self._tally = Tally()  # of bodies whose own process could not record them
         self._memory_at = self._memory_mb = 0.0
+        self._same_memory = Patience(first=MEMORY_SECONDS, longest=IDLE_MEMORY_SECONDS)
         self._noted: set[tuple[UUID, int]] = set()
         self._broker: Broker | None = None
         self._lease = LEASE_SECONDS
@@ -181,7 +184,7 @@ class Clerk:
 
     def _long_bodies_at(self) -> float:
         """Return when to look for long bodies; what begins from now on is not long for a while."""
-        return self._long_at if self._is_busy() else time.monotonic() + LONG_SECONDS
+        return self._long_at if self._is_busy() else time.monotonic() + IDLE_TURN_SECONDS
 
     # Beats
 
@@ -205,21 +208,24 @@ class Clerk:
         return not all(area.is_empty() for area in self._table.areas)
 
     def _write_beat(self, lease: float) -> None:
+        info = self._info()
+        usual = self._beats.get((lease, self._table.wish()))
+        if usual is None or not usual(INFO, codec.dumps(info)):
+            self._beat_anew(lease, info)
+
+    def _beat_anew(self, lease: float, info: dict[str, Any]) -> None:
+        """Beat for the first time, with a new wish, or after the others may have taken us for dead."""
         alive = {
             "beat_at": DbNow(),
             "alive_until": DbNow() + timedelta(seconds=lease),
             "lost_at": None,
             "stopped_at": None,
         }
-        info = self._info()
         me = Worker.objects.filter(pk=self._options.id)
         ours = me.filter(alive_until__gt=DbNow(), lost_at__isnull=True)
-        usual = lease, self._table.wish()
-        if usual not in self._beats:
-            self._beats[usual] = Update(ours.filter(wish=self._table.wish()), **alive, info=INFO)
-        if self._beats[usual](INFO, codec.dumps(info)):
-            return
         self._heed_wish(me)
+        wish = self._table.wish()
+        self._beats[lease, wish] = Update(ours.filter(wish=wish), **alive, info=INFO)  # the usual one
         if ours.update(**alive, info=info):
             return
         self._table.note_lapse()  # we may have been taken for dead: what is claimed and not started may be another's
@@ -241,9 +247,15 @@ class Clerk:
         started = [entry for area in self._table.areas for entry in area.entries() if entry.stage == STARTED]
         without = [since for area in self._table.areas if (since := area.header().without_redis)]
         if time.monotonic() >= self._memory_at:
-            self._memory_at, self._memory_mb = time.monotonic() + MEMORY_SECONDS, round(worker_mb(self._pid))
+            self._look_at_memory()
         info = {"busy": len(started), "memory_mb": self._memory_mb}
         return info | ({"without_redis_s": round(time.monotonic() - min(without))} if without else {})
+
+    def _look_at_memory(self) -> None:
+        before, self._memory_mb = self._memory_mb, round(worker_mb(self._pid))
+        if self._memory_mb != before:
+            self._same_memory.succeeded()
+        self._memory_at = time.monotonic() + self._same_memory.failed()
 
     def _heed_wish(self, me: QuerySet) -> None:
         """Do what people want of this worker; asked for only when a beat has found that it is something new."""

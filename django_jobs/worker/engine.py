@@ -42,6 +42,7 @@ from .tally import Tally
 logger = logging.getLogger("django_jobs.worker")
 
 TICK = 0.25  # seconds between looks at deadlines while bodies run
+LOOK_SECONDS = 1.0  # between looks at what people want of this worker, while it takes nothing
 WATCH_SECONDS = 0.05  # between such looks while the engine turns quickly
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
@@ -492,9 +493,7 @@ class Engine:
     def _wait_seconds(self, wanted: int) -> float:
         if self._returned or (self._outbox and self._is_worth_waking()):
             return 0.0
-        pauses = [1.0]
-        if wanted:
-            pauses.append(self._source.wait_seconds())
+        pauses = [self._source.wait_seconds() if wanted else LOOK_SECONDS]
         if self._recorder:
             pauses.append(self._recorder.wait(self._company_expected()))
         if self._held:

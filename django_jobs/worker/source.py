@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from .. import backlog, broker
-from ..broker import AWAY, Breaker, Broker, EpochChanged, Waiter
+from ..broker import AWAY, WAIT_SECONDS, Breaker, Broker, EpochChanged, Waiter
 from ..conf import QUEUE_NAME
 from ..models import Meta
 
@@ -17,6 +17,7 @@ logger = logging.getLogger("django_jobs.worker")
 SHORTEST_POLL = 0.01  # seconds between looks at the rows while there is work
 LONGEST_POLL = 0.1  # ... and while there is none
 QUEUES_EVERY = 1.0  # seconds between looks for new queues
+SILENCE_SECONDS = 0.5  # after which Redis should have answered that nothing came
 LONGEST_PAUSE = 2.0  # seconds between tries while Redis is away
 MEANWHILE = "This worker goes on from the database until it is back."
 
@@ -94,15 +95,17 @@ class Source:
             self._ended.clear()
 
     def wait_seconds(self) -> float:
-        """Return how long to wait for work: Redis wakes us, the rows have to be asked."""
-        return 1.0 if self.by_redis else self._poll
+        """Return how long to wait for work: Redis wakes us, unless it has fallen silent; the rows have to be asked."""
+        if not self.by_redis:
+            return self._poll
+        return WAIT_SECONDS + SILENCE_SECONDS if self.waiter is not None and self.waiter.armed else QUEUES_EVERY
 
     def arm(self) -> None:
         """Ask Redis to wake us when there is work."""
-        if not self.by_redis or not self._queues or (self.waiter and self.waiter.armed):
+        if not self.by_redis or (self.waiter and self.waiter.armed):
             return
         try:
-            keys = self._connected().wake_keys(self._queues)
+            keys = self._connected().wake_keys(self._queues, new=not self._fixed_queues)
             self.waiter.arm(keys)
         except AWAY as error:
             self._redis_failed(error)
@@ -113,6 +116,8 @@ class Source:
             key = self.waiter.read()
             if key and not useful:
                 self._broker.wake(key)
+            elif key and self._broker.is_of_new_queues(key):
+                self._queues_at = 0.0  # looked at again
         except AWAY as error:
             self._redis_failed(error)
 

@@ -29,7 +29,7 @@ logger = logging.getLogger("django_jobs.worker")
 
 TICK = 0.25  # seconds; while jobs are held, or something is to be done after a pause
 QUICK_TICK = 0.02  # until the first child is ready
-IDLE_TICK = 1.0
+IDLE_TICK = 2.0
 READY_SECONDS = 2.0  # a child that lives so long was started in earnest
 MOST_STILLBORN = 5  # children in a row that died before they had run anything: then we give up
 SETTLE_SECONDS = 5.0  # for what killed children held to be given back, at a stop

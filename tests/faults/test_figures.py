@@ -201,7 +201,7 @@ def test_what_each_idle_worker_asks_by_itself_is_one_statement(redis_clean):
     assert (len(when_the_epoch_changes), len(when_idle)) == (1, 1)
 
 
-def idle_rate(postgres: Postgres, seconds: float = 3) -> float:
+def idle_rate(postgres: Postgres, seconds: float = 8) -> float:
     """Return how many statements a second the workers send that are no beats."""
     time.sleep(2)  # what a start brings along
     with statements(postgres) as seen:

@@ -21,4 +21,5 @@ for _, taker in ipairs(ask('SMEMBERS', P .. ':takers') or {}) do
 end
 local known = ask('SCARD', P .. ':known:' .. queue)
 ask('LLEN', P .. ':wake:' .. queue)
+ask('LLEN', P .. ':wake')
 return {waiting, taken, damaged and -1 or known}

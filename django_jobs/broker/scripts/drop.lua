@@ -6,7 +6,7 @@ local P, queue = KEYS[1], ARGV[1]
 for rank = tonumber(ARGV[2]), tonumber(ARGV[3]) do  -- all there can be: the list of those in use may be wrong
   redis.call('UNLINK', P .. ':lane:' .. queue .. ':' .. rank)
 end
-redis.call('UNLINK', P .. ':ranks:' .. queue, P .. ':known:' .. queue, P .. ':wake:' .. queue)
+redis.call('UNLINK', P .. ':ranks:' .. queue, P .. ':known:' .. queue, P .. ':wake:' .. queue, P .. ':wake')
 
 -- What is taken is filled in again, too: a taker that forgot it later would make the new books wrong.
 local takers = redis.pcall('SMEMBERS', P .. ':takers')

@@ -16,7 +16,9 @@ while i <= #ARGV do
     end
   end
   if new > 0 then
-    redis.call('SADD', P .. ':queues', queue)
+    if redis.call('SADD', P .. ':queues', queue) == 1 and redis.call('EXISTS', P .. ':wake') == 0 then
+      redis.call('RPUSH', P .. ':wake', '1')  -- nobody can wait for a queue that nobody knew
+    end
     redis.call('ZADD', P .. ':ranks:' .. queue, rank, rank)
     -- One token is enough: while it lies there nobody is blocked on it, and whoever takes it and leaves
     -- ids behind puts a new one.
