@@ -40,6 +40,9 @@ class Client:
         """Return the commands of a whole system at its smallest: one that runs bodies, and what fires schedules."""
         return self.peer.everything() if hasattr(self.peer, "everything") else self.peer.worker(1, None)
 
+    def waiting(self) -> int:
+        return self.peer.waiting()
+
     def multiply(self, count: int, finished: bool) -> None:
         self.peer.multiply(count, finished)
 

@@ -67,7 +67,7 @@ class Stage:
 
     def settle(self, peer: Peer) -> None:
         """Write out what was done before, so that nobody pays for somebody else."""
-        self.postgres.execute("ANALYZE", peer.name)
+        self.postgres.execute("VACUUM (ANALYZE)", peer.name)
         self.postgres.execute("CHECKPOINT", peer.name)
 
     def environment(self, peer: Peer) -> dict[str, str]:

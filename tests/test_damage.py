@@ -44,3 +44,15 @@ def test_a_queue_whose_name_redis_has_lost_is_named_again(redis_clean, monkeypat
 
     assert worker.queues() == ["default"]
     assert worker.take("w:1", ["default"], 9) == [job.id.hex]
+
+
+def test_a_worker_that_has_just_started_does_not_begin_with_all_rows(redis_clean):
+    Reconcile()()  # agrees on an epoch
+    lost = add.enqueue(1, 2)
+    broker.for_worker().drop("default")
+    patient = Reconcile(first_after=60)
+
+    assert [patient() for _ in range(3)] == [0, 0, 0]
+    patient._round_at = 0.0  # a minute later
+    assert sum(patient() for _ in range(3)) == 1
+    assert broker.for_worker().take("w:1", ["default"], 5) == [lost.id.hex]

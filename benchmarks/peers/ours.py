@@ -8,7 +8,7 @@ import time
 from django.db import connection
 
 from benchmarks import work
-from django_jobs import task
+from django_jobs import broker, task
 
 TASKS = {body.__name__: task(body) for body in (work.noop, work.sleep, work.async_sleep, work.query)}
 MANAGE = [sys.executable, "-m", "benchmarks.manage"]
@@ -40,6 +40,7 @@ def recorded():
 def clear():
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE django_jobs_job, django_jobs_attempt")
+    broker.for_worker().drop("default")
 
 
 # Only ours: a clock around the steps of enqueue()
@@ -47,7 +48,6 @@ def clear():
 
 def moments(count, pause):
     """Hand over jobs, each after a pause; yield when each call began, and when what began and ended; monotonic."""
-    from django_jobs import broker
     from django_jobs.sql import postgresql
 
     taken = []
@@ -75,12 +75,17 @@ def clocked(step, what, taken):
 # Only ours: queues and tables of any size
 
 
+def waiting():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM django_jobs_job WHERE state = 'queued'")
+        return cursor.fetchone()[0]
+
+
 def multiply(count, finished):
     """Make ``count`` rows like the single one that there is: waiting, with numbers from 1, or finished by now.
 
     What finished did so at intervals of a tenth of a second. What waits is pushed to Redis.
     """
-    from django_jobs import broker
     from django_jobs.models import Job
 
     columns = {field.column: field.column for field in Job._meta.concrete_fields}

@@ -38,7 +38,7 @@ def chores(*, scheduler: bool = True) -> list[Chore]:
         Chore(
             name="reconcile",
             every=1.0,
-            run=Reconcile(),
+            run=Reconcile(first_after=1.0),
             rows=lambda ahead: backlog.queued(),
             at_least=10.0,
             may_crawl=True,

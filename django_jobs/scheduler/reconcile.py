@@ -42,11 +42,12 @@ Lane = tuple[str, int]  # queue and priority
 class Reconcile:
     """Keeps Redis in step with the rows; holds its place between the goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, first_after: float = 0.0) -> None:
+        """``first_after``: seconds to the first round; a worker that has just started has better things to do."""
         self._broker: Broker | None = None
         self._pages: Iterator[tuple[Lane, list[UUID]]] = iter(())
         self._lanes: set[Lane] = set()
-        self._round_at = 0.0  # when the next one may begin; monotonic
+        self._round_at = time.monotonic() + first_after  # when the next one may begin
         self._round_took = 0.0
         self._audit_at = 0.0
         self._suspects: set[str] = set()
