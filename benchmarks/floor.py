@@ -140,6 +140,49 @@ def _drain(postgres: str, valkey: str, start, spans) -> None:
         spans.put((began, time.monotonic()))
 
 
+def relay(stage: Stage, jobs: int, pause: float) -> list[float]:
+    """Return the seconds from before an INSERT until a thread of another process has its claimed row, a pause between.
+
+    Insert and commit, push, wake, claim and commit, hand over: what every queue must do that loses nothing and runs
+    nothing twice.
+    """
+    _make_table(stage)
+    with stage.valkey.client() as client:
+        client.delete("floor")
+    fork = multiprocessing.get_context("fork")
+    began = fork.SimpleQueue()
+    other = fork.Process(target=_receive, args=(stage.postgres.database_url(DATABASE), stage.valkey.url, began))
+    other.start()
+    durations, text = [], json.dumps(ARGUMENTS)
+    with _connect(stage) as connection, stage.valkey.client() as client:
+        for _ in range(jobs):
+            time.sleep(pause)
+            sent, id = time.monotonic(), uuid4()
+            connection.execute(INSERT, [id, text])
+            client.rpush("floor", id.hex)
+            durations.append(began.get() - sent)
+        client.rpush("floor", "")
+    other.join()
+    return durations
+
+
+def _receive(postgres: str, valkey: str, began) -> None:
+    """Claim what comes, and hand it to a thread, which says when it got it; until an empty id comes."""
+    claimed: queue.SimpleQueue = queue.SimpleQueue()
+
+    def body() -> None:
+        while claimed.get():
+            began.put(time.monotonic())
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    with psycopg.connect(postgres, autocommit=True) as connection, redis.Redis.from_url(valkey) as client:
+        while id := client.blpop("floor")[1].decode():
+            claimed.put(connection.execute(CLAIM, [uuid4(), [UUID(id)]]).fetchone())
+    claimed.put(None)
+    thread.join()
+
+
 def _make_table(stage: Stage) -> None:
     stage.make_database(DATABASE)
     with _connect(stage) as connection:

@@ -66,12 +66,14 @@ def of_one(began: float, moments: Moments, first_line: float) -> Microseconds | 
 
 def bare(stage: Stage) -> Microseconds:
     """Return what single exchanges with the servers take at rest, by bare drivers."""
+    relayed = floor.relay(stage, JOBS // 2, PAUSE)
     with floor.connected(stage) as connection, stage.valkey.client() as client:
         text = json.dumps(floor.ARGUMENTS)
         return {
             "Redis round trip": _at_rest(client.ping),
             "SELECT 1": _at_rest(lambda: connection.execute("SELECT 1").fetchone()),
             "INSERT and COMMIT of one row": _at_rest(lambda: connection.execute(floor.INSERT, [uuid4(), text])),
+            "the whole way: INSERT, push, wake, claim, hand to a thread": 1e6 * statistics.median(relayed),
         }
 
 
