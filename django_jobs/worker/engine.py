@@ -27,6 +27,7 @@ from ..models import Job, database
 from ..moves import Held, Outcome
 from ..patience import Patience
 from ..tasks import TaskContext, registry
+from .alone import Alone
 from .appetite import AHEAD, Appetite
 from .executor import Work
 from .failures import one_line
@@ -47,8 +48,6 @@ WATCH_SECONDS = 0.05  # between such looks while the engine turns quickly
 DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
-SHUN_SECONDS = 10.0  # in which a child busy with a long body leaves jobs that are to run alone to others
-SHUNNED_SECONDS = 60.0  # after which it takes nothing more until such a job can run, if its bodies end that soon
 PROGRESS_SECONDS = 1.0
 LONGEST_POSTPONEMENT = 30.0  # seconds
 
@@ -89,10 +88,7 @@ class Engine:
         self._returned: deque[Work] = deque()  # claimed, and then not to be started
         self._held: dict[UUID, Work] = {}
         self._free = list(range(area.capacity))
-        self._alone: deque[UUID] = deque()  # lost before: to be run with nothing else
-        self._running_alone = False
-        self._shun_alone_until = 0.0
-        self._alone_since = 0.0  # jobs that are to run alone wait for us; monotonic, 0: none does
+        self._alone = Alone()
         self._appetite = Appetite(threads=options.threads, async_slots=options.async_slots)
         self._finished = 0
         self._patience = Patience()  # with the database
@@ -268,7 +264,7 @@ class Engine:
             self._area.free(work.index)
             self._free.append(work.index)
         if not self._held:
-            self._running_alone = False
+            self._alone.is_running = False
 
     # Watching
 
@@ -328,13 +324,12 @@ class Engine:
         """Take and claim what can start soon; say whether there was anything."""
         if self._alone and not self._held and self._takes_work():
             return self._claim_alone()
-        if self._alone and not self._running_alone and self._has_long_body():
-            self._alone.clear()  # it waits for a child with nothing to do; we go on
-            self._shun_alone_until = time.monotonic() + SHUN_SECONDS
+        if self._alone and not self._alone.is_running:
+            self._alone.leave_if_blocked(work.started for work in self._held.values() if work.started)
         wanted = self._wanted()
         if not wanted:
             return False
-        ids = self._source.take(wanted, with_blamed=time.monotonic() >= self._shun_alone_until)
+        ids = self._source.take(wanted, with_blamed=not self._alone.is_shunned)
         failpoints.hit("after_take")
         jobs = self._claim(ids) if ids else []
         self._start(jobs)
@@ -347,7 +342,7 @@ class Engine:
 
     def _wanted(self) -> int:
         """Return how many jobs to take now."""
-        if self._running_alone or self._alone or not self._takes_work():
+        if self._alone.is_running or self._alone or not self._takes_work():
             return 0
         running = self._running()
         sync_running = sum(not work.task.is_async for work in running)
@@ -373,26 +368,13 @@ class Engine:
         failpoints.hit("after_claim")
         if len(jobs) < len(ids) and not alone:
             self._source.forget()  # whoever may claim the others later must be able to push them
-            self._keep_lost_before({*ids} - {job.id for job in jobs})
+            if not self._alone.is_shunned:
+                self._alone.keep(backlog.lost_before(sorted({*ids} - {job.id for job in jobs})))
         return jobs
 
-    def _keep_lost_before(self, unclaimed: set[UUID]) -> None:
-        """Keep ids of jobs that were lost before, to run each with nothing beside it."""
-        if time.monotonic() >= self._shun_alone_until:
-            self._alone.extend(backlog.lost_before(sorted(unclaimed)))
-            self._alone_since = self._alone_since or (time.monotonic() if self._alone else 0.0)
-
-    def _has_long_body(self) -> bool:
-        """Say whether a body has run too long to be waited for; what was shunned for long is worth a longer wait."""
-        now = time.monotonic()
-        oldest = min((work.started for work in self._held.values() if work.started), default=0.0)
-        is_shunned = self._alone_since and now - self._alone_since > SHUNNED_SECONDS
-        return bool(oldest) and now - oldest > (SHUNNED_SECONDS if is_shunned else DRAG_SECONDS)
-
     def _claim_alone(self) -> bool:
-        self._alone_since = 0.0
-        jobs = self._claim([self._alone.popleft()], alone=True)
-        self._running_alone = bool(jobs)
+        jobs = self._claim([self._alone.next()], alone=True)
+        self._alone.is_running = bool(jobs)
         self._start(jobs)
         return bool(jobs)
 
