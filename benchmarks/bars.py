@@ -107,7 +107,7 @@ BARS = [
         unit="% of a core",
     ),
     Bar(
-        what="drain of the first 1,000 with 1,000,000 waiting, against 1,000 waiting",
+        what="drain with 1,000,000 waiting, against 1,000, its first half",
         measured=kept_at("1,000 waiting", "1,000,000 waiting", "first jobs/s"),
         at_least=0.85,
     ),

@@ -206,19 +206,20 @@ def _percentile(values: list[float], percent: int) -> float:
 
 # Growing
 
-SAME = 1_000  # the first jobs of a queue of any size: what is compared
-REPEATS = 3  # drains of the same rows, or beside them, which take long to make
+SAME = 500  # jobs, whose rate is compared: in a queue of a thousand workers then still have something to claim ahead
+STARTS = 7  # of workers on the same queue
+REPEATS = 3  # drains beside the same finished jobs, which take long to make
 ALMOST = 0.9  # of a queue is as good as all of it
 
 
 def drain_of_many(player: Player, sizes: Sizes, pace: float, *, waiting: int) -> Values:
-    """Start workers on a long queue: jobs a second over its first thousand, and over as many as the time allows.
+    """Start workers on a queue: jobs a second over its first half, at most SAME, and over as many as the time allows.
 
-    That thousand takes a tenth of a second, in which anything shows: hence the median of several starts.
+    These first ones take a twentieth of a second, in which anything shows: hence the median of several starts.
     """
     count = min(waiting, round(pace * sizes.seconds))
     rates, left = [], 0
-    for _ in range(REPEATS):
+    for _ in range(STARTS):
         if left < ALMOST * waiting:
             player.reset()
             player.call("fill", work="noop", count=1)
@@ -236,7 +237,7 @@ def _first_and_all(player: Player, count: int, waiting: int) -> tuple[float, flo
     player.stage.settle(player.peer)
     with player.worker(2) as worker:
         times = player.stamps.wait_any(count, waiting, LOST_SECONDS, worker.check)
-    first = times[: min(SAME, waiting)]
+    first = times[: min(SAME, waiting // 2)]
     return len(first) / (first[-1] - first[0]), count / (times[-1] - times[0])
 
 
