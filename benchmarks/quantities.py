@@ -169,11 +169,14 @@ def latency(player: Player, sizes: Sizes, pace: float) -> Values:
     return {"p50": 1e3 * statistics.median(durations), "p99": 1e3 * _percentile(durations, 99)}
 
 
+REST_SECONDS = 20  # after which what a start, the last worker's end and a few jobs bring along is over
+
+
 def idle(player: Player, sizes: Sizes, pace: float) -> Values:
     """Watch a whole small system at rest: memory in MB, processor time in percent of one core."""
     with player.everything() as worker:
         _get_ready(player, 30)
-        time.sleep(3)
+        time.sleep(REST_SECONDS)
         memory = processes.memory_mb(processes.tree(*worker.pids))
         before = _cpu(player, worker)
         began = time.monotonic()
