@@ -31,8 +31,6 @@ import redis
 
 from django_jobs.embedded import die_with_parent, free_port, server_binary
 
-LOOK_SECONDS = 0.02  # between looks at what is waited for
-MOST_PATIENCE = 4  # times as long as meant, on a machine that is busy with other things
 PREFIX = "djt-"  # of the temporary folders; short, since the path of a unix socket must fit in 108 bytes
 
 
@@ -394,17 +392,12 @@ def manage(*arguments: str, **environment: str) -> Iterator[subprocess.Popen]:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 10, what: str = "the condition") -> Any:
-    """Return the first true value of ``condition()``; fail after so many seconds, and as many looks as fit in them.
-
-    A machine that hardly lets us look keeps what we wait for back as well: it gets up to MOST_PATIENCE times as long.
-    """
-    began, looks = time.monotonic(), 0
+    """Return the first true value of ``condition()``; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        looks += 1
-        waited = time.monotonic() - began
-        if waited > seconds and (looks * LOOK_SECONDS >= seconds or waited > MOST_PATIENCE * seconds):
-            raise AssertionError(f"waited {waited:.0f} s in vain for {what}")
-        time.sleep(LOOK_SECONDS)
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.02)

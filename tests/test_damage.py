@@ -14,7 +14,8 @@ from tests.services import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-KEYS = ["queues", "takers", "paused", "epoch", "known:default", "lane:default:0", "ranks:default", "wake:default"]
+KEYS = ["queues", "takers", "paused", "epoch", "known:default", "lane:default:0", "ranks:default"]
+KEYS += ["wake:default", "wake"]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -15,7 +15,8 @@ from ..models import Meta
 logger = logging.getLogger("django_jobs.worker")
 
 SHORTEST_POLL = 0.01  # seconds between looks at the rows while there is work
-LONGEST_POLL = 0.1  # ... and while there is none
+LONGEST_POLL = 0.1  # ... and while there is none ...
+SLOW_POLL = 1.0  # ... and at most, while the answers take long
 QUEUES_EVERY = 1.0  # seconds between looks for new queues
 SILENCE_SECONDS = 0.5  # after which Redis should have answered that nothing came
 LONGEST_PAUSE = 2.0  # seconds between tries while Redis is away
@@ -97,7 +98,7 @@ class Source:
     def wait_seconds(self) -> float:
         """Return how long to wait for work: Redis wakes us, unless it has fallen silent; the rows have to be asked."""
         if not self.by_redis:
-            return self._poll
+            return min(self._poll, SLOW_POLL)
         return WAIT_SECONDS + SILENCE_SECONDS if self.waiter is not None and self.waiter.armed else QUEUES_EVERY
 
     def arm(self) -> None:

@@ -1,4 +1,5 @@
--- Forget everything about one queue but its name, whatever the keys hold; the rows still say what waits.
+-- Forget everything about one queue but its name, whatever the keys hold; the rows still say what waits. The token of
+-- new queues goes along: it may be what is damaged, and costs at most one wait.
 --   KEYS[1]  our prefix
 --   ARGV     queue, the lowest rank, the highest rank
 --   returns  nothing
