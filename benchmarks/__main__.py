@@ -127,7 +127,7 @@ def readable(words: list[str]) -> str:
 
 def measure(stage: Stage, case: Case, sizes: Sizes, paces: dict[Peer, float], found: Results) -> None:
     """Measure one case: run 1 of every peer, run 2 of every peer ..."""
-    for run in range(min(sizes.runs, case.most_runs)):
+    for run in range(min(sizes.runs, case.most_runs) * case.multiple):
         for peer, pace in paces.items():
             if not case.suits(peer) or found.failure(peer.name, case.name):
                 continue

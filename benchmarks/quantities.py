@@ -60,13 +60,14 @@ class Case:
     measure: Callable[[Player, Sizes, float], Values]
     suits: Callable[[Peer], bool] = lambda peer: True
     most_runs: int = 100  # what takes long and decides little is measured less often
+    multiple: int = 1  # of the usual runs, where a process may be quick or slow for all its life
 
 
 def cases(sizes: Sizes) -> list[Case]:
     """Return everything that can be measured, in the order of the report."""
     return [
         *drains(),
-        Case(quantity="enqueue", name="enqueue", measure=enqueue),
+        Case(quantity="enqueue", name="enqueue", measure=enqueue, multiple=3),
         Case(quantity="latency", name="latency", measure=latency),
         Case(quantity="idle", name="idle", measure=idle, suits=_is_main, most_runs=1),
         *growths(sizes),

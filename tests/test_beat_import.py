@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+from django.apps import apps
+from django.contrib.admin import site
 from django.core.management import call_command
 from django.test.utils import modify_settings
 
@@ -28,6 +30,8 @@ def tables(django_db_setup, django_db_blocker):
     with modify_settings(INSTALLED_APPS={"append": "django_celery_beat"}), django_db_blocker.unblock():
         call_command("migrate", "django_celery_beat", verbosity=0)
         yield
+        for model in filter(site.is_registered, apps.get_app_config("django_celery_beat").get_models()):
+            site.unregister(model)  # the admin of later tests is without it
 
 
 @pytest.fixture(autouse=True)

@@ -72,7 +72,7 @@ def test_an_async_body_works_in_the_transaction_of_the_test(jobs):
 
 @pytest.mark.django_db
 def test_time_does_not_pass_unless_it_is_told_to(jobs):
-    job = tasks.fail_twice.enqueue("x")
+    job = tasks.fail_twice_slowly.enqueue("x")
 
     jobs.run_jobs()
     job.refresh()

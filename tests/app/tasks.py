@@ -58,6 +58,11 @@ def fail_twice(key):
     return "at last"
 
 
+@task(max_attempts=3, backoff=60)
+def fail_twice_slowly(key):
+    return fail_twice(key)
+
+
 @task(max_attempts=5, backoff=0, retry_on=OSError, give_up_on=(FileNotFoundError,))
 def raise_named(name):
     raise {"OSError": OSError, "ValueError": ValueError, "FileNotFoundError": FileNotFoundError}[name]("told to")
