@@ -33,14 +33,20 @@ def redis_clean():
 
 @pytest.fixture
 def valkey():
-    """The run's Valkey, to stop, kill or pause; the test's end finds it running again."""
+    """The run's Valkey, to stop, kill or pause; the test's end finds it running again, and nobody waiting for that."""
+    from django_jobs import broker  # here: settings must be loaded first
+
     yield from _running_again(services.session().valkey)
+    broker._producers.clear()  # whose breaker may be open
 
 
 @pytest.fixture
 def postgres():
-    """The run's PostgreSQL, to restart or pause; the test's end finds it running again."""
+    """The run's PostgreSQL, to restart or pause; the test's end finds it running again, and no connection cut."""
+    from django.db import connections  # here: settings must be loaded first
+
     yield from _running_again(services.session().postgres)
+    connections.close_all()
 
 
 def _running_again(server):

@@ -10,12 +10,15 @@ from django.contrib.auth import get_user_model
 
 from tests.browser.site import CHROMIUM, Site
 
+PATIENCE = 20_000  # milliseconds to wait for anything on a busy machine
+
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator:
     """Chromium, started once for these tests: while it runs, no other test of this thread can run a loop of its own."""
-    from playwright.sync_api import sync_playwright  # here: needed only with a browser
+    from playwright.sync_api import expect, sync_playwright  # here: needed only with a browser
 
+    expect.set_options(timeout=PATIENCE)
     # Playwright's loop runs in this thread, where Django would refuse the database.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
