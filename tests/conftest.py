@@ -11,11 +11,16 @@ from __future__ import annotations
 import contextlib
 import os
 
+import hypothesis
 import pytest
 import redis
 
 from tests import services
 from tests.browser.site import CHROMIUM
+
+# How long one example takes says nothing: what else the machine does counts, too.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +30,26 @@ def django_db_modify_db_settings_xdist_suffix():
 
 @pytest.fixture
 def redis_clean():
-    """Empty the run's Valkey before the test, and return a client of it."""
+    """Empty the run's Valkey before the test, and return a client of it; this process has not met Redis yet."""
+    from django_jobs import broker  # here: settings must be loaded first
+
+    broker._producers.clear()
     with redis.Redis.from_url(os.environ["DJANGO_JOBS_TEST_REDIS"]) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    """Let this process wait for Redis for longer than a page may: no busy machine passes for a Redis that is away."""
+    from django_jobs import broker  # here: settings must be loaded first
+    from django_jobs.broker.connection import LOOK, PRODUCER
+
+    monkeypatch.setattr(broker, "_producers", {})
+    monkeypatch.setattr(broker, "AT_ONCE", 5)
+    for timeouts in (LOOK, PRODUCER):
+        for name in timeouts:
+            monkeypatch.setitem(timeouts, name, 5)
 
 
 @pytest.fixture

@@ -343,8 +343,10 @@ def temporary_folder() -> str:
     _remove_left_folders()
     folder = tempfile.mkdtemp(prefix=PREFIX)
     os.chmod(folder, 0o755)  # PostgreSQL's user works in a folder below
-    lock = open(Path(folder, "lock"), "w")  # noqa: SIM115  see _locks
+    path = Path(folder, "new")
+    lock = open(path, "w")  # noqa: SIM115  see _locks
     fcntl.flock(lock, fcntl.LOCK_EX)
+    path.rename(Path(folder, "lock"))  # found by others only now that it is locked
     _locks.append(lock)
     atexit.register(_unless_forked, os.getpid(), shutil.rmtree, folder, True)
     return os.path.join(folder, "s")

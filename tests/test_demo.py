@@ -18,6 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from django_jobs.embedded import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "DJANGO_JOBS_TEST_DEMO"  # by this variable the processes of a demo are known
 LIMIT_SECONDS = 150
@@ -87,7 +89,7 @@ def demo(checkout: Path, home: Path, *arguments: str) -> Iterator[tuple[subproce
     mark = uuid.uuid4().hex
     kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("PIP_")}
     process = subprocess.Popen(
-        [sys.executable, str(checkout / "testproject" / "demo.py"), *arguments],
+        [sys.executable, str(checkout / "testproject" / "demo.py"), "--port", str(free_port()), *arguments],
         env=kept | {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", MARK: mark},
         cwd=checkout,
         stdin=subprocess.DEVNULL,

@@ -32,14 +32,10 @@ AT_ONCE, ON_A_PAGE = broker.AT_ONCE, dict(PRODUCER)
 
 
 @pytest.fixture(autouse=True)
-def fresh(redis_clean, monkeypatch):
-    """Begin as a process does that has enqueued nothing yet, and let no busy machine pass for a Redis that is away."""
+def fresh(redis_clean, patience, monkeypatch):
+    """Begin as a process does that has enqueued nothing yet."""
     monkeypatch.setattr(enqueue, "_known_queues", set())
     monkeypatch.setattr(enqueue, "_warned", set())
-    monkeypatch.setattr(broker, "_producers", {})
-    monkeypatch.setattr(broker, "AT_ONCE", 5)
-    for name in PRODUCER:
-        monkeypatch.setitem(PRODUCER, name, 5)
 
 
 @pytest.fixture
@@ -593,7 +589,7 @@ def test_a_redis_that_keeps_silent_costs_one_short_wait_and_not_one_each(haste, 
 
         took = time.monotonic() - began
 
-    assert took < 2  # twenty waits of 0.2 s would be 4 s
+    assert took < 3  # twenty waits of 0.2 s would be 4 s
     assert Job.objects.count() == 20
     assert "did not answer in time" in caplog.text
 
@@ -681,7 +677,9 @@ def test_threads_that_send_again_what_was_lost_do_not_get_into_each_others_way(r
 
 
 @pytest.mark.parametrize(("seconds", "tries"), [(0, 2), (2 * AT_ONCE, 1)])
-def test_only_a_connection_that_fails_at_once_is_tried_twice(haste, monkeypatch, seconds, tries):
+def test_only_a_connection_that_fails_at_once_is_tried_twice(request, monkeypatch, seconds, tries):
+    if seconds:
+        request.getfixturevalue("haste")
     tried = []
 
     def push_one(self, one):

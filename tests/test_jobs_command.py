@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def no_queue_is_known(monkeypatch):
+def no_queue_is_known(monkeypatch, patience):
     """Forget the queues of other tests: this process believes that their rows are still there."""
     monkeypatch.setattr(enqueue, "_known_queues", set())
 

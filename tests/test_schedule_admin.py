@@ -12,18 +12,21 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.timezone import localtime
 
 from django_jobs import states
 from django_jobs.models import Job, Schedule, ScheduleRun, db_now
 from django_jobs.scheduler.day import day_ahead
 from django_jobs.scheduler.preview import following
 from tests.app import admin_tasks, form_tasks
+from tests.served import served_at
 from tests.test_admin import SCHEDULES, as_user, errors, text, without_redis  # noqa: F401  fixtures
 from tests.test_schedules import saved
 
 pytestmark = pytest.mark.django_db
 TASK = admin_tasks.charge_card.module_path
 HOUR = timedelta(hours=1)
+DAY = 24 * HOUR
 
 
 def form(**values) -> dict:
@@ -520,20 +523,26 @@ def test_the_history_says_who_changed_what_from_what_to_what(admin_client):
 # The next 24 hours
 
 
-def test_the_next_day_is_shown_by_hours_with_its_load(admin_client):
+@pytest.mark.parametrize("clock", ["18:00", "18:59", "19:01", "19:59"])
+def test_the_next_day_is_shown_by_hours_with_its_load(admin_client, clock):
     evening = saved(name="evening", cron="0 19 * * *")
     run_of(evening, "succeeded", ago=HOUR, seconds=90)
     saved(name="often", every=timedelta(minutes=10))
     saved(name="off", cron="0 19 * * *", enabled=False)
+    hour, minute = map(int, clock.split(":"))
+    now = localtime(db_now() + DAY).replace(hour=hour, minute=minute, second=0, microsecond=0)
+    Schedule.objects.filter(name="evening").update(next_due_at=evening.moment_after(now))
+    Schedule.objects.filter(name="often").update(next_due_at=now + timedelta(minutes=3))
 
-    page = admin_client.get(f"{SCHEDULES}day/")
+    with served_at(now):
+        page = admin_client.get(f"{SCHEDULES}day/")
 
     shown = text(page)
     assert "19:00 evening" in shown
     assert "often ×6" in shown
     assert "off" not in re.sub(r"log out|View site", "", shown.partition("next 24 hours.")[2]).split()
     assert "90.0 s" in shown
-    assert page.content.decode().count("<rect") == 24
+    assert page.content.decode().count("<rect") == (24 if minute == 0 else 25)
 
 
 def test_the_next_day_is_for_those_who_may_look(as_user):  # noqa: F811
@@ -552,14 +561,12 @@ def test_the_next_day_counts_what_runs_every_second(admin_client):
 @pytest.mark.parametrize("zone", ["", "Asia/Kathmandu"])  # whole hours from UTC, and not
 def test_the_next_day_counts_what_runs_in_every_hour(zone):
     one = saved(cron="*/20 * * * *", timezone=zone)
-    now = db_now()
+    now = one.next_due_at - timedelta(minutes=7)
 
     day = day_ahead(now)
 
-    expected = [
-        moment for moment in following(one, one.next_due_at, now, 100) if moment < day.hours[0].start + 24 * HOUR
-    ]
-    assert [hour.count for hour in day.hours[1:]] == [3] * 23
+    expected = [moment for moment in following(one, one.next_due_at, now, 100) if moment < now + DAY]
+    assert [hour.count for hour in day.hours[1:24]] == [3] * 23
     assert sum(hour.count for hour in day.hours) == len(expected)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
+from math import ceil
 
 from .. import cron
 from ..models import Schedule
 from .preview import MINUTE, moments_from
 
 HOUR = timedelta(hours=1)
-HOURS = 24
+DAY = 24 * HOUR
 MOST_STEPS = 20_000  # runs computed for one page, a second or two
 
 
@@ -43,10 +44,9 @@ class Day:
 
 
 def day_ahead(now: datetime) -> Day:
-    """Return the hours from the present one on; whatever runs late is counted in the first."""
-    start = now.replace(minute=0, second=0, microsecond=0)
-    hours = [Hour(start=start + number * HOUR) for number in range(HOURS)]
-    end = start + HOURS * HOUR
+    """Return the hours from the present one to the same one of tomorrow; what runs late is counted in the first."""
+    start, end = now.replace(minute=0, second=0, microsecond=0), now + DAY
+    hours = [Hour(start=start + number * HOUR) for number in range(ceil((end - start) / HOUR))]
     due = list(Schedule.objects.filter(enabled=True, next_due_at__lt=end).order_by("next_due_at"))
     day, steps = Day(hours=hours, schedules={}), 0
     for place, schedule in enumerate(due):

@@ -131,7 +131,7 @@ class Clerk:
 
     def _beat_on(self) -> None:
         """Beat, whatever keeps the chores: a lock, a slow Redis, a long refill."""
-        patience = Patience()
+        patience = Patience(longest=BEAT_SECONDS)
         while not self._stopping.is_set():
             try:
                 self._beat_if_due()

@@ -68,7 +68,7 @@ def raise_named(name):
     raise {"OSError": OSError, "ValueError": ValueError, "FileNotFoundError": FileNotFoundError}[name]("told to")
 
 
-@task(max_attempts=4, backoff=0.1)
+@task(max_attempts=4, backoff=60)
 def fail_after(seconds, key):
     Effect.objects.create(key=key)
     time.sleep(seconds)
@@ -127,7 +127,7 @@ def too_slow_in_python(key):
         sum(range(1000))
 
 
-@task(timeout=0.5)
+@task(timeout=2)
 def deaf(key):
     """Never listen to a timeout."""
     Effect.objects.create(key=f"{key} started")

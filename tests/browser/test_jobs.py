@@ -105,6 +105,7 @@ def test_fifty_failed_jobs_are_retried_from_the_list_by_one_click(site):
 
     page.click("button:text-is('Retry all 50 failed jobs')")
     page.wait_for_selector("text=50 jobs were queued again.")
+    page.wait_for_load_state()
 
     assert "No job has failed: all is well." in page.inner_text("main")
     assert not Job.objects.filter(state="failed").exists()
@@ -207,6 +208,7 @@ def test_a_job_is_retried_with_other_arguments(site):
     page.fill("[name=arg-amount]", "5")
     page.click("text=Retry with these arguments")
     page.wait_for_selector("text=Queued again with these arguments.")
+    page.wait_for_load_state()
 
     assert "charge_card(order_id=1049, amount=5.0, pin=hidden)" in page.inner_text("h1, #content h1")
     one.refresh()
@@ -277,3 +279,4 @@ def test_it_lives_under_a_strict_content_security_policy(site):
     made(80, "queued")
 
     page.wait_for_selector("#result_list:has-text('charge_card(1080')", timeout=60_000)  # and no complaint
+    page.unroute_all(behavior="wait")

@@ -76,14 +76,15 @@ def test_without_javascript_the_whole_way_works(site):
     page.fill("[name=at]", "07:30")
     page.check("[name=weekdays][value='1']")
     page.click("[name=_preview]")
-    assert "only on Monday" in preview(page)
+    page.wait_for_selector("#dj-preview:has-text('only on Monday')")
     page.fill("[name=arg-order_id]", "7")  # the fields of the task are there now
     page.click("[name=_save]")
-    assert "was added successfully" in page.inner_text(".messagelist")
+    page.wait_for_selector(".messagelist:has-text('was added successfully')")
 
     page.click("[role=switch][aria-label='Plain']")
-    assert "1 schedule was changed" in page.inner_text(".messagelist")
+    page.wait_for_selector(".messagelist:has-text('1 schedule was changed')")
     page.click("button:has-text('Run now')")
+    page.wait_for_selector(".messagelist .success a")
 
     one = Schedule.objects.get()
     assert (one.cron, one.enabled) == ("30 7 * * 1", False)

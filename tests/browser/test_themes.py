@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from django.contrib.auth.models import User
+from playwright.sync_api import expect
 
 from django_jobs.embedded import free_port
 from django_jobs.models import Job, Queue
@@ -95,7 +96,7 @@ def test_from_a_tab_to_a_job_that_is_retried(themed, rows):
 
     page.click(".dj-tabs a:has-text('Failed')")
     page.wait_for_selector("#result_list >> text=ReadTimeout")
-    assert page.locator("#result_list tbody tr").count() == 50
+    expect(page.locator("#result_list tbody tr")).to_have_count(50)
     page.goto(f"{ADMIN}/job/{rows['job']}/change/")
     page.click("button:has-text('Retry') >> nth=0")
     page.wait_for_load_state()

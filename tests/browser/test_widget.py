@@ -122,6 +122,28 @@ def test_the_button_cancels_by_script(show, job):
     assert (job.state, job.reason) == (states.CANCELLED, "cancelled on a page")
 
 
+def test_an_answer_that_is_older_than_the_cancel_changes_nothing(show, job):
+    page, held = show("cancel=True"), []
+
+    def hold(route) -> None:
+        if held or route.request.method != "GET":
+            route.fallback()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/jobs/**", hold)
+    wait_for(lambda: page.wait_for_timeout(20) or held, 20, "a question")
+    page.get_by_role("button", name="Cancel").click()
+    expect(text(page)).to_have_text("Cancelled")
+
+    route, answer = held[0]
+    assert answer.json()["state"] == "queued"
+    route.fulfill(response=answer)
+    page.wait_for_timeout(500)
+
+    expect(text(page)).to_have_text("Cancelled")
+
+
 def test_without_javascript_the_state_is_drawn_and_the_button_works(show, job):
     become(job, "queued", progress={"done": 1, "total": 4, "text": ""})
     page = show("cancel=True", java_script_enabled=False)

@@ -179,7 +179,7 @@ def test_a_body_that_swallows_every_exception_is_ended_by_its_timeout(worker, th
     job.wait(20)
 
     assert (job.state, [one.kind for one in job.errors]) == (states.FAILED, [Attempt.Kind.TIMED_OUT])
-    assert job.last_error == "TaskTimeout: still running after its timeout of 0.5 s"
+    assert job.last_error == "TaskTimeout: still running after its timeout of 2 s"
     assert effects() == ["careless"]
     assert "ended" not in running.output  # the soft one was enough
 

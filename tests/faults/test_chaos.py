@@ -141,11 +141,11 @@ def test_every_invariant_survives_chaos(worker, valkey, postgres, log, all_is_we
     chaos = Chaos(worker, valkey, postgres, SEED)
 
     try:
+        wait_for(Job.objects.exists, 60, "any job at all")
         chaos.run(SECONDS)
     finally:
         chaos.settle()
 
     print(" ".join(chaos.story))
-    wait_for(Job.objects.exists, 10, "any job at all")
     all_is_well(seconds=60)
     print(f"{Job.objects.count()} jobs, all well")

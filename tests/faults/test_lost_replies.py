@@ -16,7 +16,7 @@ import pytest
 from django_jobs import broker, states
 from django_jobs.models import Attempt, Job, Worker
 from django_jobs.tasks import Task
-from tests.app import tasks
+from tests.app import fault_tasks, tasks
 from tests.faults.conftest import MANAGE
 from tests.faults.proxy import Proxy
 from tests.services import wait_for
@@ -90,15 +90,16 @@ def test_lost_replies_to_a_workers_scripts_and_commands(worker, redis_proxy, red
     assert running.process.poll() is None
 
 
-def test_a_lost_reply_to_what_a_clerk_gives_back_for_a_dead_child(worker, redis_proxy, log, all_is_well):
+def test_a_lost_reply_to_what_a_clerk_gives_back_for_a_dead_child(worker, redis_proxy, log, tmp_path, all_is_well):
     running = worker(DJANGO_JOBS_TEST_REDIS=f"redis://127.0.0.1:{redis_proxy.port}/0").ready()
     lost = redis_proxy.lose_replies(sha("give_back"))
-    job = tasks.log_start_and_end.enqueue(1)
+    job = fault_tasks.log_until.enqueue(str(tmp_path / "go"))
     wait_for(lambda: log.exists(), 20, "a start")
 
     os.kill(running.children()[1], signal.SIGKILL)
 
     wait_for(lost.is_set, 20, "ids to be given back")
+    (tmp_path / "go").touch()
     all_is_well()
     assert job.wait(5).attempt == 2
 

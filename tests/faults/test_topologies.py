@@ -72,17 +72,17 @@ def by_sentinel(redis_clean, sentinel, settings, monkeypatch) -> Sentinel:
 def test_failovers_one_after_the_other_under_load(by_sentinel, worker, log, all_is_well):
     sentinel = by_sentinel
     running = worker().ready()
-    first = sentinel.primary()
-    with sentinel.servers[first].client() as client:
+    with sentinel.servers[sentinel.primary()].client() as client:
         wait_for(lambda: waits_on(client), 20, "the worker to be fed by the primary")
 
     for _ in range(2):
         before = sentinel.primary()
         wait_for(sentinel.knows_replica, 30, "a replica that can take over")
-        sentinel.fail_over()
+        wait_for(sentinel.fail_over, 30, "a failover to begin")
         wait_for(lambda: enqueue_for(0.1) or sentinel.primary() != before, 30, "another primary")  # noqa: B023
-    sentinel.servers[sentinel.primary()].kill()
-    wait_for(lambda: enqueue_for(0.1) or sentinel.primary() != first, 30, "a replica to take over by itself")
+    last = sentinel.primary()
+    sentinel.servers[last].kill()
+    wait_for(lambda: enqueue_for(0.1) or sentinel.primary() != last, 30, "a replica to take over by itself")
     began = time.monotonic()
 
     with sentinel.servers[sentinel.primary()].client() as client:
@@ -158,7 +158,7 @@ def test_while_a_slot_is_being_moved_nothing_runs_with_half_of_its_keys(by_clust
     assert connected.count("default") == (2, 0, 2)
 
 
-def test_a_push_finds_the_node_that_a_slot_has_moved_to(by_cluster):
+def test_a_push_finds_the_node_that_a_slot_has_moved_to(by_cluster, patience):
     assert broker.try_push([Waiting("default", 0, "a")])
     target = next(node for node in by_cluster.nodes if node is not by_cluster.owner(KEY))
     by_cluster.move(KEY, target)

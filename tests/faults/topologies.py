@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import redis
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
 from django_jobs.embedded import free_port, server_binary
 from tests.services import Valkey, wait_for
@@ -28,7 +29,7 @@ class Sentinel(Valkey):
         configuration.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\n"
             f"sentinel monitor jobs 127.0.0.1 {self._primary.port} {self.quorum}\n"
-            "sentinel down-after-milliseconds jobs 500\n"
+            "sentinel down-after-milliseconds jobs 2000\n"
             "sentinel failover-timeout jobs 2000\n"
         )
         self._run([server_binary(), str(configuration), "--sentinel"])
@@ -43,10 +44,13 @@ class Sentinel(Valkey):
         with self.client() as client:
             client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PING-PERIOD", 200)
 
-    def fail_over(self) -> None:
-        """Let the replica and the primary change places."""
+    def fail_over(self) -> bool:
+        """Let the replica and the primary change places; False if that cannot be done just now."""
         with self.client() as client:
-            client.execute_command("SENTINEL", "FAILOVER", "jobs")
+            try:
+                return bool(client.execute_command("SENTINEL", "FAILOVER", "jobs"))
+            except ResponseError:
+                return False
 
     def knows_replica(self) -> bool:
         """Say whether there is a replica that could take the primary's place."""

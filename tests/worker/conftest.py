@@ -19,6 +19,11 @@ from tests.services import wait_for
 MANAGE = Path(__file__).parent.parent / "manage.py"
 
 
+@pytest.fixture(autouse=True)
+def patient(patience) -> None:
+    """What a test enqueues is in Redis at once."""
+
+
 class WorkerProcess:
     """One ``manage.py runworker``; its output goes to a file, so that nothing is lost when it dies."""
 
@@ -38,7 +43,7 @@ class WorkerProcess:
         return Path(self._file.name).read_text()
 
     def ready(self) -> WorkerProcess:
-        wait_for(lambda: "ready in" in self.output or self.process.poll() is not None, 20, "the worker to be ready")
+        wait_for(lambda: "ready in" in self.output or self.process.poll() is not None, 60, "the worker to be ready")
         assert self.process.poll() is None, self.output
         return self
 
@@ -60,9 +65,9 @@ class WorkerProcess:
         self.process.wait()
 
     def children(self) -> list[int]:
-        """Return the pids of its forked processes: the clerk first, then those that run bodies."""
+        """Return the pids of its forked processes, by birth: the clerk first, then those that run bodies."""
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return sorted(int(pid) for pid in path.read_text().split())
+        return [int(pid) for pid in path.read_text().split()]
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -100,11 +105,11 @@ def effects(prefix: str = "") -> list[str]:
     return sorted(Effect.objects.filter(key__startswith=prefix).values_list("key", flat=True))
 
 
-def wait_for_effect(key: str, seconds: float = 15) -> None:
+def wait_for_effect(key: str, seconds: float = 30) -> None:
     wait_for(lambda: Effect.objects.filter(key=key).exists(), seconds, f"effect {key!r}")
 
 
-def wait_for_state(job: Job, *states: str, seconds: float = 20) -> Job:
+def wait_for_state(job: Job, *states: str, seconds: float = 30) -> Job:
     def reached() -> bool:
         job.refresh()
         return job.state in states

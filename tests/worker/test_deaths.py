@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 from django.db import connections
 
 from django_jobs import states
-from django_jobs.models import Attempt, Job, Worker
+from django_jobs.conf import LEASE_SECONDS
+from django_jobs.models import Attempt, Job, Worker, db_now
 from tests.app import tasks
 from tests.services import wait_for
 from tests.worker.conftest import effects, wait_for_effect, wait_for_state
@@ -38,6 +40,7 @@ def test_a_killed_childs_jobs_are_queued_again_within_a_second(worker):
     job = tasks.sleep.enqueue(60, key="long")
     running = worker().ready()
     wait_for_effect("long started")
+    wait_for(lambda: Job.objects.get(pk=job.pk).started_at, 20, "the clerk to be at work")
     _, child = running.children()
 
     os.kill(child, signal.SIGKILL)
@@ -50,11 +53,17 @@ def test_a_killed_childs_jobs_are_queued_again_within_a_second(worker):
     assert (job.losses, job.attempt) == (1, 2)
 
 
+def all_steady() -> bool:
+    """Say whether all workers have been there for so long that they judge each other."""
+    return db_now() - max(Worker.objects.values_list("started_at", flat=True)) > timedelta(seconds=LEASE_SECONDS + 1)
+
+
 def test_a_killed_workers_jobs_run_elsewhere_within_ten_seconds(worker):
     job = tasks.sleep.enqueue(60, key="long")
     first = worker().ready()
     wait_for_effect("long started")
     worker().ready()
+    wait_for(all_steady, 30, "both to have beaten for a lease")
 
     first.kill()
     killed = time.monotonic()

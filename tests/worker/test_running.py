@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import transaction
 
 from django_jobs import cancel, retry, states
 from django_jobs.models import Attempt, Job, Queue, Worker
-from tests.app import tasks
+from tests.app import hardening_tasks, tasks
 from tests.app.models import Effect
 from tests.services import wait_for
 from tests.worker.conftest import effects, wait_for_effect, wait_for_state
@@ -150,12 +151,15 @@ def test_an_async_body_that_takes_too_long_is_cancelled(worker):
     assert job.errors[0].kind == Attempt.Kind.TIMED_OUT
 
 
-def test_a_body_that_does_not_listen_is_killed_and_its_mates_go_back_unharmed(worker):
-    deaf = tasks.deaf.enqueue("deaf")
-    mate = tasks.sleep.enqueue(3, key="mate")
-
+def test_a_body_that_does_not_listen_is_killed_and_its_mates_go_back_unharmed(worker, tmp_path):
+    path = tmp_path / "mate"
+    mate = hardening_tasks.hold.enqueue(str(path))
     worker("--threads", "2", DJANGO_JOBS_TEST_HARD_TIMEOUT_AFTER="0.5")
+    wait_for(Path(f"{path}.started").exists, 30, "the mate to start")
+
+    deaf = tasks.deaf.enqueue("deaf")
     deaf.wait(20)
+    path.touch()
     mate.wait(20)
 
     assert (deaf.state, deaf.errors[0].kind) == (states.FAILED, Attempt.Kind.TIMED_OUT)
@@ -287,13 +291,17 @@ def test_everything_in_one_process(worker):
     assert Worker.objects.get().stopped_at is not None
 
 
-def test_sigterm_waits_for_running_bodies_and_gives_back_the_rest(worker):
-    slow = tasks.sleep.enqueue(2, key="slow")
+def test_sigterm_waits_for_running_bodies_and_gives_back_the_rest(worker, tmp_path):
+    path = tmp_path / "slow"
+    slow = hardening_tasks.hold.enqueue(str(path))
     running = worker("--processes", "1").ready()
-    wait_for_effect("slow started")
+    wait_for(Path(f"{path}.started").exists, 30, "the body to start")
     waiting = tasks.effect.enqueue("not by this worker")
 
-    code = running.stop()
+    running.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "stopping" in running.output, 20, "the stop")
+    path.touch()
+    code = running.end()
 
     slow.refresh(), waiting.refresh()
     assert code == 0, running.output
@@ -417,7 +425,7 @@ def test_it_starts_again_when_code_changes(worker, tmp_path):
 
 
 def test_a_cancel_is_not_forgotten_when_the_body_fails_first(worker):
-    job = tasks.fail_after.enqueue(0.3, "again")
+    job = tasks.fail_after.enqueue(0.3, "again")  # the next attempt would come much later
     worker()
     wait_for_effect("again")
 

@@ -57,7 +57,9 @@ class JobProgress extends HTMLElement {
       const response = await fetch(this.dataset.url, { headers: { Accept: "application/json" } });
       if (response.status === 404) return; // too old, or deleted: what is shown stays
       if (!response.ok) throw new Error(response.status);
-      this.show(await response.json());
+      const job = await response.json();
+      if (turn !== this.turn) return; // what was asked since then is newer
+      this.show(job);
       this.pause = PAUSE;
     } catch {
       this.pause = Math.min(this.pause * 2, LONGEST_PAUSE);
@@ -110,7 +112,10 @@ class JobProgress extends HTMLElement {
       const body = new URLSearchParams(new FormData(this.form));
       const response = await fetch(this.form.action, { method: "POST", body, headers: { Accept: "application/json" } });
       if (!response.ok) throw new Error(response.status);
-      this.show(await response.json());
+      const job = await response.json();
+      this.stop(); // an older answer may be on its way
+      this.show(job);
+      this.follow();
     } catch {
       button.disabled = false; // to be pressed again
     }
