@@ -40,6 +40,7 @@ their names.
 * All have the same PostgreSQL, the same Valkey, the same small Django project and the same bodies. Each has a
   virtualenv of its own, and starts with empty tables and an empty Valkey.
 * They take turns: run 1 of each, then run 2 of each. Shown are the median of the runs, and the lowest and the highest.
+  Handing over is measured three times in each run: a process may be quick or slow at it for all its life.
 * A body's first line writes the time into shared memory, at the same price for all; it stands below, under Where.
 * A drain starts workers on a full queue. It is timed from the start of the first body to the start of the last one, or,
   for those who record outcomes in PostgreSQL, until the last outcome is there. How many jobs are drained follows from
