@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import traceback
 from pathlib import Path
 
@@ -18,6 +19,7 @@ TRACEBACK_LENGTH = 60_000
 CHAIN_LENGTH = 10  # causes of causes that are told
 
 _OURS = str(Path(__file__).parent)
+_formatting = threading.Lock()  # of two threads that load the same source at the same time one may go without it
 _VARIABLE = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d+|'[^']*'|\"[^\"]*\"")
 
 
@@ -65,9 +67,10 @@ def stack(error: BaseException) -> str:
     try:
         _cut_chain(error)
         _skip_own_frames(error)
-        lines = traceback.TracebackException.from_exception(error, compact=True).format()
+        with _formatting:
+            lines = list(traceback.TracebackException.from_exception(error, compact=True).format())
         last = None if isinstance(error, BaseExceptionGroup) else -1  # a group's text ends with its members
-        return storable("".join(list(lines)[:last]), TRACEBACK_LENGTH)
+        return storable("".join(lines[:last]), TRACEBACK_LENGTH)
     except BaseException as broken:
         frames = "".join(traceback.format_tb(error.__traceback__, limit=-20))
         return storable(f"{frames}  <the rest could not be told: {type(broken).__name__}>\n", TRACEBACK_LENGTH)
