@@ -16,12 +16,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from django_jobs import moves, states
+from django_jobs.conf import BEAT_SECONDS, LEASE_SECONDS
 from django_jobs.ids import job_id
 from django_jobs.models import Attempt, Job, Traceback, Worker, db_now
 from django_jobs.scheduler.rescue import Rescue
+from django_jobs.worker.clerk import Clerk
 from tests.app import fault_tasks, tasks
 from tests.app.models import Effect
 from tests.disturb import locked, refusing, slow, statements
@@ -107,6 +109,25 @@ def test_nobody_is_taken_for_dead_after_the_database_was_away_for_longer_than_a_
     assert [running.process.poll() for running in workers] == [None] * AWAY_WORKERS
 
 
+def test_a_heartbeat_that_fails_is_tried_again_before_the_next_one_is_due(monkeypatch):
+    clerk, pauses = Clerk(options=None, table=None, duties=None, reporter=None, pid=1), []
+
+    def fail() -> None:
+        raise OperationalError("the database is away")
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 20:
+            clerk.stop()
+
+    monkeypatch.setattr(clerk, "_beat_if_due", fail)
+    monkeypatch.setattr(clerk._stopping, "wait", wait)
+
+    clerk._beat_on()
+
+    assert 0 < pauses[0] < pauses[-1] == max(pauses) <= BEAT_SECONDS < LEASE_SECONDS / 2
+
+
 def test_nobody_is_judged_by_an_answer_that_took_long():
     gone = Worker.objects.create(id=job_id(), host="gone", pid=1, alive_until=db_now() - timedelta(seconds=9))
     Worker.objects.update(beat_at=db_now() - timedelta(seconds=15))
@@ -117,7 +138,7 @@ def test_nobody_is_judged_by_an_answer_that_took_long():
         freed = rescue()
 
     assert (freed, Worker.objects.get().lost_at, Job.objects.get().state) == (0, None, states.RUNNING)
-    assert wait_for(rescue, 10, "an answer that is young enough") == 1
+    assert rescue() == 1
 
 
 def slowly(execute, *arguments):
