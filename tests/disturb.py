@@ -82,6 +82,16 @@ def statements(postgres: Postgres) -> Iterator[list[str]]:
         set_option(postgres, "log_statement = 'none'")
 
 
+@contextlib.contextmanager
+def without_autovacuum(postgres: Postgres) -> Iterator[None]:
+    """Let the database write for nobody but those who ask it to."""
+    set_option(postgres, "autovacuum = off")
+    try:
+        yield
+    finally:
+        set_option(postgres, "autovacuum = on")
+
+
 def set_option(postgres: Postgres, option: str) -> None:
     postgres.execute(f"ALTER SYSTEM SET {option}")
     postgres.execute("SELECT pg_reload_conf()")

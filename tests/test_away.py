@@ -15,7 +15,7 @@ from tests.served import served_at
 from tests.test_admin import text
 
 pytestmark = pytest.mark.once
-SOON = 4  # seconds: half a one for Redis, and what a busy machine adds
+SOON = 2  # seconds
 TRIES = 3  # of which the quickest counts: a busy machine has its part in each
 
 

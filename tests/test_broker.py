@@ -311,7 +311,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS)
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_done_what_waits_and_what_is_taken_is_what_is_known(broker, actions):
     broker.client.flushall()
     for action, who, number in actions:

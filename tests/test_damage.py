@@ -21,7 +21,6 @@ KEYS += ["wake:default", "wake"]
 @pytest.mark.parametrize("key", KEYS)
 def test_what_a_foreign_value_has_damaged_is_mended(key, redis_clean, monkeypatch):
     monkeypatch.setattr(import_module("django_jobs.scheduler.reconcile"), "AUDIT_SECONDS", 0)
-    monkeypatch.setattr(broker, "_producers", {})
     job, reconcile, worker = add.enqueue(1, 2), Reconcile(), broker.for_worker()
     reconcile()
     redis_clean.delete(worker.key(key))
@@ -31,7 +30,7 @@ def test_what_a_foreign_value_has_damaged_is_mended(key, redis_clean, monkeypatc
         reconcile()
         return redis_clean.type(worker.key(key)) != b"stream" and worker.count("default") == Count(1, 0, 1)
 
-    wait_for(is_mended, 10, "the foreign value to go")
+    wait_for(is_mended, 2, "the foreign value to go")
     assert worker.take("w:1", ["default"], 9) == [job.id.hex]
 
 
@@ -41,7 +40,7 @@ def test_a_queue_whose_name_redis_has_lost_is_named_again(redis_clean, monkeypat
     reconcile()
     redis_clean.delete(worker.key("queues"))
 
-    wait_for(lambda: reconcile() or worker.queues(), 10, "the name of the queue")
+    wait_for(lambda: reconcile() or worker.queues(), 2, "the name of the queue")
 
     assert worker.queues() == ["default"]
     assert worker.take("w:1", ["default"], 9) == [job.id.hex]

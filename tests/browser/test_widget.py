@@ -30,8 +30,7 @@ def show(site, job) -> Callable[..., Page]:
     site.tolerated += ["Failed to load resource", "EventSource's response"]  # a server that fails for a while
 
     def open_page(options: str = "", anchor: str = "", **of_context) -> Page:
-        page = site.page(f"/page/{job.pk}/?options={quote(options)}{anchor}", visitor=True, **of_context)
-        return page
+        return site.page(f"/page/{job.pk}/?options={quote(options)}{anchor}", visitor=True, **of_context)
 
     return open_page
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from django_jobs import broker
 from tests.app import tasks
 from tests.faults.invariants import violations
 from tests.worker.conftest import MANAGE, WorkerProcess, worker  # noqa: F401  for the tests here
@@ -41,12 +40,6 @@ def enqueue_for(seconds: float) -> None:
     while time.monotonic() < end:
         tasks.log_start_and_end.enqueue_many([{"seconds": 0.005}] * 3)
         time.sleep(0.03)
-
-
-@pytest.fixture(autouse=True)
-def fresh_producer(monkeypatch) -> None:
-    """Enqueue as a process does that has not met Redis yet."""
-    monkeypatch.setattr(broker, "_producers", {})
 
 
 @pytest.fixture

@@ -179,8 +179,12 @@ def test_statements_of_idle_workers_do_not_grow_with_their_number(worker, postgr
     one = idle_rate(postgres)
     for running in [worker() for _ in range(3)]:
         running.ready()
-    rates = (idle_rate(postgres) for _ in range(3))  # what comes once in a while, such as a new lease, is in one
-    assert any(four <= 20 and four - one <= 5 for four in rates)  # looks at the lease, whatever their number
+    rates = [idle_rate(postgres)]
+    while rates[-1] - one > 5 and len(rates) < 3:  # the lease has moved on, say: the new one begins with every chore
+        rates.append(idle_rate(postgres))
+
+    assert max(rates) <= 20
+    assert rates[-1] - one <= 5  # looks at the lease on the chores, whatever their number
 
 
 def test_what_each_idle_worker_asks_by_itself_is_one_statement(redis_clean):

@@ -71,7 +71,7 @@ def test_scripts_flushed_again_and_again_under_load(fed, valkey, all_is_well):
             enqueue_for(0.05)
 
     all_is_well()
-    assert "refused a command" not in fed.output  # nobody has noticed
+    assert "Redis at" not in fed.output.partition("ready in")[2]  # nobody has noticed
 
 
 def test_frozen_under_load(fed, valkey, all_is_well):
@@ -168,7 +168,7 @@ def test_a_site_that_enqueues_while_redis_keeps_silent_tries_it_now_and_then(pro
         waits.append(time.monotonic() - before)
 
     assert proxy.connections <= 1 + 3  # at once, then after pauses of 0.5 and 1 s
-    assert len(waits) > 3 * proxy.connections
+    assert len(waits) > 10 * proxy.connections
     assert max(waits) < 2  # 0.3 s, and what a busy machine adds
 
 

@@ -13,14 +13,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils.datastructures import MultiValueDict
 from django.utils.functional import SimpleLazyObject, lazystr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from django_jobs.codec import MAX_DIGITS, MAX_LEVELS, dumps, loads
 from django_jobs.exceptions import NotDecodable, NotEncodable
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -175,7 +172,6 @@ values = st.recursive(
 )
 
 
-@unhurried
 @given(values)
 def test_whatever_is_written_is_ascii_json_and_is_read_back_the_same(value):
     written = dumps(value)
@@ -186,7 +182,6 @@ def test_whatever_is_written_is_ascii_json_and_is_read_back_the_same(value):
     assert repr(read) == repr(value)
 
 
-@unhurried
 @given(values)
 def test_writing_leaves_the_value_as_it_was(value):
     before = repr(value)
@@ -196,7 +191,6 @@ def test_writing_leaves_the_value_as_it_was(value):
     assert repr(value) == before
 
 
-@unhurried
 @given(st.datetimes(timezones=st.timezones()))
 def test_a_datetime_of_any_zone_is_carried_as_the_same_moment(value):
     read = loads(dumps(value))
@@ -390,14 +384,12 @@ def test_an_unknown_tag_is_named():
         loads('[{"$type":"money","value":"1.50"}]')
 
 
-@unhurried
 @given(st.text() | st.text('{}[]",:$typevalu0123 '))
 def test_damaged_text_is_read_or_refused_and_nothing_else(text):
     with suppress(NotDecodable):
         loads(text)
 
 
-@unhurried
 @given(st.sampled_from(["decimal", "datetime", "date", "time", "timedelta", "uuid", "dict"]), values)
 def test_a_damaged_tag_is_read_or_refused_and_nothing_else(tag, value):
     text = json.dumps({"$type": tag, "value": value}, default=str)

@@ -5,7 +5,7 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from django_jobs.cron import (
@@ -23,8 +23,6 @@ from django_jobs.exceptions import InvalidCron
 
 BERLIN = ZoneInfo("Europe/Berlin")  # 2025: forward on 30 March at 2:00, back on 26 October at 3:00
 MINUTE = timedelta(minutes=1)
-
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def fires(expression, zone, start, number):
@@ -155,7 +153,6 @@ def test_the_next_moment_of_a_refused_expression_is_refused_alike():
         next_time("@reboot", datetime(2025, 1, 1, tzinfo=UTC), UTC)
 
 
-@unhurried
 @given(st.text(max_size=40) | st.text("0123456789*/,-#?@ LWRHmonfeb", max_size=30))
 def test_any_text_is_allowed_or_refused_and_nothing_else(expression):
     try:
@@ -290,7 +287,6 @@ def minutes_after(moment):
     return (first + number * MINUTE for number in count())
 
 
-@unhurried
 @given(cases, offsets, seconds, spreads, some_days, some_weekdays)
 def test_with_all_hours_each_minute_whose_clock_matches_fires(case, offset, second, minutes, days, weekdays):
     zone, day = case
@@ -305,7 +301,6 @@ def test_with_all_hours_each_minute_whose_clock_matches_fires(case, offset, seco
     assert next_time(f"{spelled(minutes)} * {spelled(days)} * {spelled(weekdays)}", after, zone) == expected
 
 
-@unhurried
 @given(cases, offsets, seconds, spreads, some_hours, some_days, some_weekdays)
 def test_otherwise_a_fire_is_when_the_clock_first_reaches_a_match(case, offset, second, minutes, hours, days, weekdays):
     zone, day = case
@@ -330,7 +325,6 @@ def test_otherwise_a_fire_is_when_the_clock_first_reaches_a_match(case, offset, 
     assert next_time(expression, after, zone) == reached_first(after)
 
 
-@unhurried
 @given(
     st.sampled_from(["*/7 * * * *", "30 2 * * *", "0 0 29 2 *", "@hourly", "15 */5 * * 1-5", "0 * 31 12 *"]),
     st.datetimes(datetime(2000, 1, 1), datetime(2090, 1, 1), timezones=st.timezones()),
@@ -390,7 +384,6 @@ def test_an_interval_is_elapsed_time_where_clocks_change():
     assert next_interval(timedelta(days=1), anchor, anchor) == datetime(2025, 3, 30, 13, tzinfo=BERLIN)
 
 
-@unhurried
 @given(
     st.timedeltas(timedelta.resolution, timedelta(days=400)),
     st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.timezones()),

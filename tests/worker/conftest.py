@@ -43,7 +43,7 @@ class WorkerProcess:
         return Path(self._file.name).read_text()
 
     def ready(self) -> WorkerProcess:
-        wait_for(lambda: "ready in" in self.output or self.process.poll() is not None, 60, "the worker to be ready")
+        wait_for(lambda: "ready in" in self.output or self.process.poll() is not None, 20, "the worker to be ready")
         assert self.process.poll() is None, self.output
         return self
 
@@ -105,11 +105,11 @@ def effects(prefix: str = "") -> list[str]:
     return sorted(Effect.objects.filter(key__startswith=prefix).values_list("key", flat=True))
 
 
-def wait_for_effect(key: str, seconds: float = 30) -> None:
+def wait_for_effect(key: str, seconds: float = 15) -> None:
     wait_for(lambda: Effect.objects.filter(key=key).exists(), seconds, f"effect {key!r}")
 
 
-def wait_for_state(job: Job, *states: str, seconds: float = 30) -> Job:
+def wait_for_state(job: Job, *states: str, seconds: float = 20) -> Job:
     def reached() -> bool:
         job.refresh()
         return job.state in states

@@ -71,7 +71,7 @@ def test_an_outcome_that_the_database_refuses_is_found_among_its_mates_and_store
 
     poison = jobs.pop(33)
     assert (poison.state, poison.reason, poison.return_value) == (states.FAILED, "outcome not storable", None)
-    assert {(job.state, job.attempt) for job in jobs} == {(states.SUCCEEDED, 1)}
+    assert {(job.state, job.attempt, job.claim) for job in jobs} == {(states.SUCCEEDED, 1, 1)}
     assert "was refused by the database" in running.output
 
 
