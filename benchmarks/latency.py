@@ -55,7 +55,7 @@ def of_one(began: float, moments: Moments, first_line: float) -> Microseconds | 
         "check the call, make the row": insert[0] - began,
         "INSERT and COMMIT": insert[1] - insert[0],
         "send the id to Redis, which wakes the worker": wake[0] - insert[1],
-        "take the id from Redis": take[1] - wake[0],
+        "read the id, which comes along": take[1] - wake[0],
         "claim: UPDATE and COMMIT": claim[1] - take[1],
         "find the task, hand it to the thread of bodies": body[0] - claim[1],
         "begin: word in shared memory, a clean context": first_line - body[0],

@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from . import broker
-from .broker import AWAY, Broker, Waiter
+from .broker import AWAY, Broker, Waiter, Wake
 from .models import Job, database
 
 LOOK_SECONDS = 2.0  # between looks at the row while Redis would wake us
@@ -130,8 +130,8 @@ class Bell:
     def _read(self) -> None:
         self._attempt(lambda: self._note(self._waiter.read()))
 
-    def _note(self, token: bytes | None) -> None:
-        self._has_rung = self._has_rung or token is not None
+    def _note(self, wake: Wake) -> None:
+        self._has_rung = self._has_rung or wake.key is not None
 
     def _answers_within(self, seconds: float) -> bool:
         poll = select.poll()  # not select(), which refuses file descriptors above 1,023

@@ -11,6 +11,7 @@ import redis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from redis.exceptions import NoScriptError
 
 from django_jobs.broker import Broker, Count, EpochChanged, ResponseError, Waiting
 from tests.services import wait_for
@@ -539,7 +540,7 @@ def test_a_push_wakes_who_waits(broker, waiters):
     push(broker, "a")
 
     assert is_woken(waiter, 5)
-    assert waiter.read() == broker.key("wake", "mail").encode()
+    assert waiter.read().key == broker.key("wake", "mail").encode()
     assert not waiter.armed
 
 
@@ -555,10 +556,10 @@ def test_the_first_push_to_a_queue_wakes_who_waits_for_new_ones(broker, waiters)
     push(broker, "r", queue="reports")
 
     assert is_woken(waiter, 5)
-    assert broker.is_of_new_queues(waiter.read())
+    assert broker.is_of_new_queues(waiter.read().key)
     push(broker, "s", queue="reports")
     assert not broker.client.exists(broker.key("wake"))
-    assert not is_woken(other, 0.1) or other.read() is None  # that is the end of its waiting
+    assert not is_woken(other, 0.1) or other.read().key is None  # that is the end of its waiting
 
 
 def test_a_push_before_the_waiting_wakes_at_once(broker, waiters):
@@ -568,7 +569,7 @@ def test_a_push_before_the_waiting_wakes_at_once(broker, waiters):
     waiter.arm(broker.wake_keys(["mail"]))
 
     assert is_woken(waiter, 5)
-    assert waiter.read() is not None
+    assert waiter.read().key is not None
 
 
 def test_a_wait_without_work_ends_by_itself(broker, waiters):
@@ -577,7 +578,7 @@ def test_a_wait_without_work_ends_by_itself(broker, waiters):
     waiter.arm(broker.wake_keys(["mail"]))
 
     assert is_woken(waiter, 5)
-    assert waiter.read() is None
+    assert waiter.read().key is None
 
 
 def test_arming_again_for_other_queues_waits_for_those(broker, waiters):
@@ -589,7 +590,7 @@ def test_arming_again_for_other_queues_waits_for_those(broker, waiters):
     push(broker, "r", queue="reports")
 
     assert is_woken(waiter, 5)
-    assert waiter.read() == broker.key("wake", "reports").encode()
+    assert waiter.read().key == broker.key("wake", "reports").encode()
 
 
 def test_who_leaves_ids_behind_wakes_the_next(broker, waiters):
@@ -600,12 +601,12 @@ def test_who_leaves_ids_behind_wakes_the_next(broker, waiters):
     push(broker, "a", "b")
     [woken], _, _ = select.select(waiters, [], [], 5)
     asleep = second if woken is first else first
-    assert woken.read() is not None
+    assert woken.read().key is not None
 
     take(broker, 1)
 
     assert is_woken(asleep, 5)
-    assert asleep.read() is not None
+    assert asleep.read().key is not None
 
 
 def test_who_takes_the_last_id_wakes_nobody(broker):
@@ -629,10 +630,61 @@ def test_a_wake_up_can_be_passed_on(broker, waiters):
     assert is_woken(first, 5)
     second.arm(broker.wake_keys(["mail"]))
 
-    broker.wake(first.read())
+    broker.wake(first.read().key)
 
     assert is_woken(second, 5)
-    assert second.read() is not None
+    assert second.read().key is not None
+
+
+def test_a_command_may_follow_the_wake_up(broker, waiters):
+    waiter, _ = waiters
+    waiter.arm(broker.wake_keys(["mail"]))
+    assert take(broker) == []  # the server knows the script
+    waiter.follow_with(*broker.take_command("w:1", ["mail"], 5))
+    wait_for(lambda: is_blocked(broker))
+
+    push(broker, "a", "b")
+
+    assert is_woken(waiter, 5)
+    key, answer = waiter.read()
+    assert key == broker.key("wake", "mail").encode()
+    assert broker.taken(answer) == ["a", "b"]
+    assert broker.count("mail").taken == 2
+
+
+def test_a_command_follows_a_wait_that_was_in_vain(broker, waiters):
+    waiter, _ = waiters
+    waiter.arm(broker.wake_keys(["mail"]))
+    waiter.follow_with("PING")
+
+    assert is_woken(waiter, 5)
+    assert waiter.read() == (None, b"PONG")
+
+
+def test_what_the_command_met_comes_with_the_wake_up(broker, waiters):
+    waiter, _ = waiters
+    push(broker, "a")
+    waiter.arm(broker.wake_keys(["mail"]))
+    waiter.follow_with("EVALSHA", "0" * 40, 0)
+
+    assert is_woken(waiter, 5)
+    key, answer = waiter.read()
+    assert key == broker.key("wake", "mail").encode()
+    assert isinstance(answer, NoScriptError)
+
+
+def test_a_command_follows_one_wait_only(broker, waiters):
+    waiter, _ = waiters
+    push(broker, "a")
+    waiter.arm(broker.wake_keys(["mail"]))
+    waiter.follow_with("PING")
+    waiter.read()
+    push(broker, "b")
+
+    waiter.arm(broker.wake_keys(["mail"]))
+
+    assert not waiter.followed
+    assert waiter.read() == (broker.key("wake", "mail").encode(), None)
 
 
 def test_giving_back_wakes_who_waits(broker, waiters):
@@ -645,7 +697,7 @@ def test_giving_back_wakes_who_waits(broker, waiters):
     broker.give_back("w:1")
 
     assert is_woken(waiter, 5)
-    assert waiter.read() is not None
+    assert waiter.read().key is not None
 
 
 def test_a_closed_waiter_is_deaf_and_may_be_armed_again(broker, waiters):
@@ -659,7 +711,7 @@ def test_a_closed_waiter_is_deaf_and_may_be_armed_again(broker, waiters):
     waiter.arm(broker.wake_keys(["mail"]))
 
     assert is_woken(waiter, 5)
-    assert waiter.read() is not None
+    assert waiter.read().key is not None
 
 
 def test_what_comes_back_unharmed_stands_before_all_others_in_its_order(broker):
@@ -680,5 +732,5 @@ def test_who_waits_is_woken_when_a_queue_is_resumed(broker):
     broker.set_paused([])
 
     assert is_woken(waiter, 5)  # by itself it would wake after three seconds, and for nothing
-    assert waiter.read() == broker.key("wake", "mail").encode()
+    assert waiter.read().key == broker.key("wake", "mail").encode()
     assert take(broker) == ["a"]

@@ -17,7 +17,7 @@ from .breaker import Breaker
 from .broker import WAIT_SECONDS, Broker, Count, EpochChanged, Waiting
 from .cluster import ClusterConnectionFactory
 from .connection import LOOK, PRODUCER, WAITER, WORKER, address, connect
-from .waiter import Waiter
+from .waiter import Waiter, Wake
 
 __all__ = [
     "AWAY",
@@ -32,6 +32,7 @@ __all__ = [
     "Trouble",
     "Waiter",
     "Waiting",
+    "Wake",
     "address_of_jobs",
     "for_waiting",
     "for_worker",

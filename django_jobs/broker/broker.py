@@ -103,7 +103,14 @@ class Broker:
 
         Raises EpochChanged when Redis is at another epoch; nothing is taken or forgotten then.
         """
-        ids = self._run(self._take, [taker, epoch, count, *queues], queues, taker)
+        return self.taken(self._run(self._take, [taker, epoch, count, *queues], queues, taker))
+
+    def take_command(self, taker: str, queues: list[str], count: int, epoch: str = "") -> tuple:
+        """Return the command that does as ``take``, for a waiter to send along; ``taken`` reads the answer."""
+        return self._take.command([self.prefix], [taker, epoch, count, *queues])
+
+    def taken(self, ids: bytes | None) -> list[str]:
+        """Return the ids that Redis says were taken; raises EpochChanged."""
         if ids is None:
             raise EpochChanged
         lines = ids.decode(errors="backslashreplace").split("\n") if ids else []

@@ -27,6 +27,10 @@ class Script:
         finally:
             self._pool.release(connection)
 
+    def command(self, keys: list[str], args: list[Any]) -> tuple:
+        """Return the command that runs the script on a server that knows it."""
+        return "EVALSHA", self._hash, len(keys), *keys, *args
+
     def _run(self, connection: Any, keys: list[str], args: list[Any]) -> Any:
         self._send(connection, keys, args)
         try:
@@ -36,7 +40,7 @@ class Script:
             return connection.read_response()
 
     def _send(self, connection: Any, keys: list[str], args: list[Any]) -> None:
-        connection.send_command("EVALSHA", self._hash, len(keys), *keys, *args)
+        connection.send_command(*self.command(keys, args))
 
 
 class HastyScript(Script):

@@ -15,6 +15,7 @@ from contextlib import suppress
 from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseAway
@@ -49,6 +50,7 @@ DRAG_SECONDS = 1.0  # a body that runs so long keeps nothing waiting behind it
 WARY_SECONDS = 60.0  # after an error of the database, in which what was sent before it may still take effect
 CHECK_SECONDS = 10.0  # between comparisons of what the database says we run with what we hold
 PROGRESS_SECONDS = 1.0
+GIVE_WAY_SECONDS = 0.001  # at most, to the body of a lone job: what this thread has to do next can wait
 LONGEST_POSTPONEMENT = 30.0  # seconds
 
 
@@ -329,10 +331,13 @@ class Engine:
         wanted = self._wanted()
         if not wanted:
             return False
+        was_at_rest = not self._held
         ids = self._source.take(wanted, with_blamed=not self._alone.is_shunned)
         failpoints.hit("after_take")
         jobs = self._claim(ids) if ids else []
         self._start(jobs)
+        if was_at_rest and jobs and len(ids) < wanted:
+            self._sleep([self._wake_read], GIVE_WAY_SECONDS)  # else the body would wait for the interpreter
         if not ids and self._options.burst and not self._held and not self._alone:
             self._end_burst()
         return bool(jobs or self._alone)
@@ -456,25 +461,31 @@ class Engine:
         wanted = self._wanted()
         if wanted:
             self._source.arm()
+            if not self._held and not self._options.burst:
+                self._source.take_when_woken(wanted)
         readers = [self._wake_read]
         if self._source.waiter is not None and self._source.waiter.armed:
             readers.append(self._source.waiter)
+        if self._source.waiter in self._sleep(readers, self._wait_seconds(wanted)):
+            self._source.woken(useful=bool(self._wanted()))
+
+    def _sleep(self, readers: list[Any], seconds: float) -> list[Any]:
+        """Wait until one of the readers can be read; what comes into the outbox wakes us."""
         self._enough = BATCH // 2 if self._recorder else 1  # what is there waits for company, and no longer
         self._is_asleep = True  # before the last look at the outbox, lest something comes between
-        ready = readable(readers, self._wait_seconds(wanted))
+        if self._returned or (self._outbox and self._is_worth_waking()):
+            seconds = 0.0
+        ready = readable(readers, seconds)
         self._is_asleep = False
         if self._wake_read in ready:
             os.read(self._wake_read, 4096)
-        if self._source.waiter in ready:
-            self._source.woken(useful=bool(self._wanted()))
+        return ready
 
     def _is_worth_waking(self) -> bool:
         """Say whether enough outcomes have come, or the bodies have nothing more to do."""
         return len(self._outbox) >= self._enough or (self.inbox.empty() and not self.async_inbox)
 
     def _wait_seconds(self, wanted: int) -> float:
-        if self._returned or (self._outbox and self._is_worth_waking()):
-            return 0.0
         pauses = [self._source.wait_seconds() if wanted else LOOK_SECONDS]
         if self._recorder:
             pauses.append(self._recorder.wait(self._company_expected()))

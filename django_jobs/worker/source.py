@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from uuid import UUID
 
 from .. import backlog, broker
-from ..broker import AWAY, WAIT_SECONDS, Breaker, Broker, EpochChanged, Waiter
+from ..broker import AWAY, WAIT_SECONDS, Breaker, Broker, EpochChanged, ResponseError, Waiter
 from ..conf import QUEUE_NAME
 from ..models import Meta
 
@@ -38,8 +39,11 @@ class Source:
         )
         self._epoch = ""
         self.away_since = 0.0  # Redis does not answer; monotonic, 0: it does
+        self._is_served = False  # by Redis, at the last take
         self._holding = False  # Redis still lists what we took last
         self._doubtful = False  # a reply was lost: what was taken is not known
+        self._brought: list[UUID] | None = None  # what Redis has handed us with a wake-up
+        self._waits_since = 0.0  # for a wake-up with ids; monotonic
         self._poll = SHORTEST_POLL
         self._ended: list[UUID] = []  # since the last take: somebody may wait for them
         self.waiter: Waiter | None = None
@@ -53,15 +57,22 @@ class Source:
 
         ``with_blamed``: also those that are to run alone; Redis does not know which these are.
         """
+        if self._brought is not None:
+            ids, self._brought = self._brought, None
+            return ids
+        if self._is_to_be_brought():
+            return []
         for _ in range(2):  # an epoch that has changed is read, and Redis asked again
             if not self.by_redis:
                 break
             try:
                 return self._from_redis(count)
             except EpochChanged:
+                self._doubtful = False  # nothing was taken
                 self._read_epoch()
             except AWAY as error:
                 self._redis_failed(error)
+        self._is_served = False
         asked = time.monotonic()
         ids = backlog.waiting(self._next_queues(), count, with_blamed)
         took = time.monotonic() - asked
@@ -111,16 +122,57 @@ class Source:
         except AWAY as error:
             self._redis_failed(error)
 
+    def take_when_woken(self, count: int) -> None:
+        """Let Redis hand us up to ``count`` ids with the wake-up; until then ``take`` returns none.
+
+        Only for a child at rest: nobody would start what is handed to one whose body holds the interpreter.
+        """
+        if not self._is_served or self.waiter is None or not self.waiter.armed or self.waiter.followed:
+            return
+        try:
+            self.waiter.follow_with(*self._broker.take_command(self._taker, self._next_queues(), count, self._epoch))
+            self._waits_since = time.monotonic()
+        except AWAY as error:
+            self._redis_failed(error)
+
+    def _is_to_be_brought(self) -> bool:
+        """Say whether Redis is to hand us ids with the wake-up; one that is overdue does not come any more."""
+        if self.waiter is None or not self.waiter.followed:
+            return False
+        if time.monotonic() < self._waits_since + WAIT_SECONDS + SILENCE_SECONDS:
+            return True
+        self._give_up_waiting()
+        return False
+
+    def _give_up_waiting(self) -> None:
+        self._doubtful = self._doubtful or self.waiter.followed
+        self.waiter.close()
+
     def woken(self, useful: bool) -> None:
         """Take note of a wake-up; pass it on if we have no use for it."""
+        followed = self.waiter.followed
+        self._doubtful = self._doubtful or followed
         try:
-            key = self.waiter.read()
+            key, answer = self.waiter.read()
+            if followed:
+                self._open(answer, useful)
             if key and not useful:
                 self._broker.wake(key)
             elif key and self._broker.is_of_new_queues(key):
                 self._queues_at = 0.0  # looked at again
+                self._brought = self._brought or None  # what was handed to us cannot be of it
         except AWAY as error:
             self._redis_failed(error)
+
+    def _open(self, answer: bytes | ResponseError | None, useful: bool) -> None:
+        """Take what Redis has handed us; if we have no use for it any more, give it back."""
+        if isinstance(answer, ResponseError):
+            return  # what it took before the error goes back with the next ``take``
+        if not useful:
+            self.forget()
+            return
+        with suppress(EpochChanged):  # the next ``take`` finds out
+            self._brought = self._took(self._broker.taken(answer))
 
     def leave(self) -> None:
         """Put back what was taken and not claimed; a parting."""
@@ -162,9 +214,11 @@ class Source:
         if self._doubtful:
             self._connected().give_back(self._taker)
         self._doubtful = True
-        ids = self._connected().take(self._taker, queues, count, self._epoch)
+        return self._took(self._connected().take(self._taker, queues, count, self._epoch))
+
+    def _took(self, ids: list[str]) -> list[UUID]:
         self._doubtful = False
-        self._holding = bool(ids)
+        self._is_served, self._holding = True, bool(ids)
         self._tell_ended()
         self._ended.clear()
         self._breaker.succeeded()
@@ -179,13 +233,12 @@ class Source:
 
     def _read_epoch(self) -> None:
         """Learn the epoch from the database; until Redis is at the same one, the rows are asked."""
-        self._doubtful = False
         self._epoch = Meta.objects.filter(key=Meta.EPOCH).values_list("value", flat=True).first() or ""
 
     def _redis_failed(self, error: BaseException) -> None:
         if self.waiter:
-            self.waiter.close()
-        self._broker = None
+            self._give_up_waiting()
+        self._is_served, self._broker = False, None
         self.away_since = self.away_since or time.monotonic()
         self._breaker.failed(error)
 

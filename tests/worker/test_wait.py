@@ -14,7 +14,6 @@ from redis import Redis
 
 from django_jobs import broker, cancel, states, waiting
 from django_jobs.models import Job, db_now
-from django_jobs.worker.readers import readable
 from django_jobs.worker.source import Source
 from tests.app import tasks
 from tests.services import wait_for
@@ -178,24 +177,6 @@ def test_while_redis_is_away_the_row_is_looked_at(valkey, redis_clean):
 
     assert job.wait(30).state == states.FAILED
     ender.join()
-
-
-def test_a_queue_that_nobody_knew_is_looked_for_when_it_comes_up(redis_clean):
-    tasks.add.using(queue_name="default").enqueue(1, 1)
-    source = Source("taker:1", ())
-    source.take(10)
-    source.arm()
-    while readable([source.waiter], 0.2):  # tokens that lay there
-        source.woken(useful=True)
-        source.arm()
-
-    tasks.add.using(queue_name="mail").enqueue(1, 1)
-    assert readable([source.waiter], 2)
-    source.woken(useful=True)
-
-    assert source.queues() == ["default", "mail"]
-    assert len(source.take(10)) == 1
-    source.leave()
 
 
 def test_a_worker_asks_nobody_who_waits_while_nobody_does(redis_clean):
