@@ -102,3 +102,18 @@ def test_work_that_comes_is_looked_at_again_sooner(duties):
     pause = turn_after(duties, turn(duties))
 
     assert pause <= 0.5
+
+
+def test_a_chore_is_done_by_whoever_has_the_lease_and_by_the_next_one_as_soon_as_that_one_leaves(duties):
+    other = scheduler.duties(uuid4())
+    job = add.using(run_after=db_now()).enqueue(1, 2)
+    if connection.vendor != "sqlite":  # where everybody does the chores
+        turn(other)
+        job.refresh()
+        assert job.state == states.SCHEDULED
+
+    duties.leave()
+    turn(other)
+
+    job.refresh()
+    assert job.state == states.QUEUED

@@ -18,7 +18,7 @@ class Chore:
     every: float  # seconds
     run: Callable[[], int]  # returns how many rows it moved
     rows: Callable[[timedelta], QuerySet] | None = None  # what is due so much later; without it, it need not run ...
-    at_least: float = 60.0  # ... but once in so many seconds
+    at_least: float = 300.0  # ... but once in so many seconds
     moment: Any = None  # when such a row is due: a column or an expression, by which they are ordered; None: now
     may_crawl: bool = False  # its rows are looked for among the dead ones that an old snapshot keeps
     needs_scheduler: bool = False  # dropped by --no-scheduler

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db.models import BooleanField, ExpressionWrapper, Q
+
 from ..ids import job_id
 from ..models import DbNow, Meta, database
 
@@ -14,6 +16,12 @@ SECONDS = 60  # between changes, so that a failover to a copy older than that is
 def read() -> str | None:
     """Return the epoch by the database; None before the first one."""
     return Meta.objects.filter(key=KEY).values_list("value", flat=True).first()
+
+
+def read_with_age() -> tuple[str | None, bool]:
+    """Return the epoch by the database, and whether it has lasted long enough."""
+    is_old = ExpressionWrapper(Q(until__lte=DbNow()), output_field=BooleanField())
+    return Meta.objects.filter(key=KEY).values_list("value", is_old).first() or (None, False)
 
 
 def make() -> str:

@@ -77,12 +77,13 @@ class Reconcile:
 
     def _agree_on_epoch(self) -> bool:
         """Bring Redis to the database's epoch; say whether it was at another and has to be filled anew."""
-        agreed, found = epoch.read(), self._broker.epoch()
+        (agreed, is_old), found = epoch.read_with_age(), self._broker.epoch()
         if agreed is None:  # the first worker ever: nothing is lost, for nothing was agreed on
             self._broker.set_epoch(epoch.make())
             return False
         if found == agreed:
-            self._broker.set_epoch(epoch.change_if_old(agreed) or agreed)  # also a trial: does it take anything in?
+            new = epoch.change_if_old(agreed) if is_old else None
+            self._broker.set_epoch(new or agreed)  # also a trial: does it take anything in?
             return False
         logger.info("Redis is empty or has older data; it is filled from the database")
         for queue in {*self._broker.queues(), *queues_with_work()}:

@@ -70,6 +70,9 @@ class Duties(Protocol):
     def turn(self, *, is_steady: Callable[[], bool]) -> float:
         """Do what is due; return the seconds until the next look."""
 
+    def leave(self) -> None:
+        """Leave the chores to others."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
@@ -270,6 +273,7 @@ class Clerk:
     def say_goodbye(self) -> None:
         self._tally.flush()
         try:
+            self._duties.leave()
             Worker.objects.filter(pk=self._options.id).update(stopped_at=DbNow(), alive_until=DbNow())
         except DatabaseAway as error:
             logger.warning("the database does not take our good-bye (%s)", one_line(error))
