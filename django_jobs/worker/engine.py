@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -52,6 +53,9 @@ CHECK_SECONDS = 10.0  # between comparisons of what the database says we run wit
 PROGRESS_SECONDS = 1.0
 GIVE_WAY_SECONDS = 0.001  # at most, to the body of a lone job: what this thread has to do next can wait
 LONGEST_POSTPONEMENT = 30.0  # seconds
+
+
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class End(Enum):
@@ -108,6 +112,14 @@ class Engine:
         os.set_blocking(self._wake_write, False)
 
     # What other threads call
+
+    @property
+    def ear(self) -> int:
+        """The file descriptor for ``signal.set_wakeup_fd``, by which the engine hears of signals to stop at once.
+
+        Python's handlers run in the main thread, which may be kept for long, and sleeps on if another was interrupted.
+        """
+        return self._wake_write
 
     def poke(self) -> None:
         """Wake the engine; also from a signal handler."""
@@ -461,13 +473,18 @@ class Engine:
         wanted = self._wanted()
         if wanted:
             self._source.arm()
-            if not self._held and not self._options.burst:
+            if self._may_be_handed_ids():
                 self._source.take_when_woken(wanted)
         readers = [self._wake_read]
         if self._source.waiter is not None and self._source.waiter.armed:
             readers.append(self._source.waiter)
         if self._source.waiter in self._sleep(readers, self._wait_seconds(wanted)):
             self._source.woken(useful=bool(self._wanted()))
+
+    def _may_be_handed_ids(self) -> bool:
+        """Say whether Redis may hand us ids while nobody reads them: not if we were not missed soon."""
+        beats_seldom = connections[database()].vendor == "sqlite"  # while it is idle
+        return not (self._held or self._options.burst or beats_seldom)
 
     def _sleep(self, readers: list[Any], seconds: float) -> list[Any]:
         """Wait until one of the readers can be read; what comes into the outbox wakes us."""
@@ -478,8 +495,13 @@ class Engine:
         ready = readable(readers, seconds)
         self._is_asleep = False
         if self._wake_read in ready:
-            os.read(self._wake_read, 4096)
+            self._listen()
         return ready
+
+    def _listen(self) -> None:
+        """Read why we were woken: a poke, which says nothing more, or the number of a signal."""
+        if not STOP_SIGNALS.isdisjoint(os.read(self._wake_read, 4096)):
+            self.stop()
 
     def _is_worth_waking(self) -> bool:
         """Say whether enough outcomes have come, or the bodies have nothing more to do."""
@@ -503,4 +525,4 @@ class Engine:
         self._must_check = True
         self._be_wary()
         if readable([self._wake_read], self._patience.failed()):
-            os.read(self._wake_read, 4096)
+            self._listen()

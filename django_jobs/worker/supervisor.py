@@ -19,7 +19,7 @@ from django.db import connections
 from ..patience import Patience
 from .child import Child, stop_on_sigterm
 from .clerk import SETTLED, Clerk, Death, Duties, die_with_parent
-from .engine import End
+from .engine import STOP_SIGNALS, End
 from .options import Options
 from .readers import readable
 from .report import Reporter, duration, say_ready, say_totals
@@ -36,7 +36,6 @@ SETTLE_SECONDS = 5.0  # for what killed children held to be given back, at a sto
 STUCK_SECONDS = 60.0  # an engine that does not turn for so long while no body runs is dead
 GAVE_UP = 3  # exit code
 STOPPED = "stopped with its worker"  # a cause
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -99,6 +100,17 @@ def test_a_killed_clerk_is_replaced_and_no_job_notices(worker):
 
 
 @pytest.mark.once
+def test_a_child_stops_whichever_of_its_threads_the_signal_interrupts(worker):
+    running = worker().ready()
+    _, child = running.children()
+    [thread] = {int(name) for name in os.listdir(f"/proc/{child}/task")} - {child}
+
+    ctypes.CDLL(None).tgkill(child, thread, signal.SIGTERM)  # as may happen to one that was frozen, or has many threads
+
+    wait_for(lambda: child not in running.children(), 10, "the child to end")
+
+
+@pytest.mark.once
 def test_a_body_that_holds_the_interpreter_does_not_look_dead(worker):
     job = tasks.hold_the_interpreter.enqueue(9)
     worker().ready()
@@ -125,6 +137,30 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease_overwrites_nobody(w
     assert (job.state, job.claim, job.attempt) == (states.SUCCEEDED, 2, 2)
     assert job.worker == holder
     assert second.process.poll() is None
+
+
+def test_what_a_frozen_worker_was_handed_with_its_wake_up_runs_elsewhere_within_ten_seconds(worker, redis_clean):
+    frozen, other = worker().ready(), worker().ready()
+    wait_for(all_steady, 30, "both to have beaten for a lease")
+    its_takers = f"*:taken:{Worker.objects.get(pid=frozen.process.pid).pk.hex}:*"
+    os.killpg(frozen.process.pid, signal.SIGSTOP)
+    stopped, jobs = time.monotonic(), []
+
+    def is_handed_some() -> bool:
+        jobs.append(tasks.add.enqueue(1, 1))
+        return any(redis_clean.scan_iter(match=its_takers))
+
+    if connections["default"].vendor == "sqlite":  # where it is handed nothing, since it might not be missed for long
+        jobs = [tasks.add.enqueue(1, 1) for _ in range(4)]
+    else:
+        wait_for(is_handed_some, 5, "the frozen one to be handed a job")
+    for job in jobs:
+        job.wait(15)
+
+    assert time.monotonic() - stopped <= 10
+    os.killpg(frozen.process.pid, signal.SIGCONT)
+    assert {(job.state, job.attempt) for job in jobs} == {(states.SUCCEEDED, 1)}
+    assert frozen.stop() == other.stop() == 0
 
 
 @pytest.mark.postgresql
