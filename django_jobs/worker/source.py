@@ -42,7 +42,7 @@ class Source:
         self._is_served = False  # by Redis, at the last take
         self._holding = False  # Redis still lists what we took last
         self._doubtful = False  # a reply was lost: what was taken is not known
-        self._brought: list[UUID] | None = None  # what Redis has handed us with a wake-up
+        self._brought: list[UUID] = []  # by the last wake-up
         self._waits_since = 0.0  # for a wake-up with ids; monotonic
         self._poll = SHORTEST_POLL
         self._ended: list[UUID] = []  # since the last take: somebody may wait for them
@@ -57,8 +57,8 @@ class Source:
 
         ``with_blamed``: also those that are to run alone; Redis does not know which these are.
         """
-        if self._brought is not None:
-            ids, self._brought = self._brought, None
+        if self._brought:
+            ids, self._brought = self._brought, []
             return ids
         if self._is_to_be_brought():
             return []
@@ -127,10 +127,13 @@ class Source:
 
         Only for a child at rest: nobody would start what is handed to one whose body holds the interpreter.
         """
-        if not self._is_served or self.waiter is None or not self.waiter.armed or self.waiter.followed:
+        if not self._is_served or not self.waiter.armed or self.waiter.followed:
+            return
+        queues = self._next_queues()
+        if not self._is_served:  # any more: Redis has gone
             return
         try:
-            self.waiter.follow_with(*self._broker.take_command(self._taker, self._next_queues(), count, self._epoch))
+            self.waiter.follow_with(*self._broker.take_command(self._taker, queues, count, self._epoch))
             self._waits_since = time.monotonic()
         except AWAY as error:
             self._redis_failed(error)
@@ -154,13 +157,12 @@ class Source:
         self._doubtful = self._doubtful or followed
         try:
             key, answer = self.waiter.read()
-            if followed:
-                self._open(answer, useful)
             if key and not useful:
                 self._broker.wake(key)
             elif key and self._broker.is_of_new_queues(key):
                 self._queues_at = 0.0  # looked at again
-                self._brought = self._brought or None  # what was handed to us cannot be of it
+            if followed:
+                self._open(answer, useful)
         except AWAY as error:
             self._redis_failed(error)
 

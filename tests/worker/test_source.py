@@ -180,6 +180,31 @@ def test_a_cut_wait_leaves_nothing_taken(source, redis_clean):
     assert source.take(10) == [job.id]
 
 
+def test_redis_may_go_while_queues_are_looked_for(redis_clean, valkey):
+    job = enqueue()
+    source = Source("taker:1", ())
+    assert source.take(10) == [job.id]
+    source.arm()
+    source._queues_at = 0.0
+    valkey.kill()
+
+    source.take_when_woken(10)
+
+    assert not source.by_redis
+    assert source.take(10) == [job.id]  # from the rows
+
+
+def test_redis_may_go_before_what_was_brought_in_vain_is_back(source, valkey):
+    job = enqueue()
+    assert readable([source.waiter], 5)
+    valkey.kill()
+
+    source.woken(useful=False)
+
+    assert not source.by_redis
+    assert source.take(10) == [job.id]  # from the rows
+
+
 def test_a_queue_that_nobody_knew_is_looked_for_when_it_comes_up(redis_clean):
     tasks.add.using(queue_name="default").enqueue(1, 1)
     source = Source("taker:1", ())
