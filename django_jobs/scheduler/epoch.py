@@ -13,13 +13,8 @@ KEY = Meta.EPOCH
 SECONDS = 60  # between changes, so that a failover to a copy older than that is noticed
 
 
-def read() -> str | None:
-    """Return the epoch by the database; None before the first one."""
-    return Meta.objects.filter(key=KEY).values_list("value", flat=True).first()
-
-
-def read_with_age() -> tuple[str | None, bool]:
-    """Return the epoch by the database, and whether it has lasted long enough."""
+def read() -> tuple[str | None, bool]:
+    """Return the epoch by the database, None before the first one, and whether it has lasted long enough."""
     is_old = ExpressionWrapper(Q(until__lte=DbNow()), output_field=BooleanField())
     return Meta.objects.filter(key=KEY).values_list("value", is_old).first() or (None, False)
 

@@ -77,7 +77,7 @@ class Reconcile:
 
     def _agree_on_epoch(self) -> bool:
         """Bring Redis to the database's epoch; say whether it was at another and has to be filled anew."""
-        (agreed, is_old), found = epoch.read_with_age(), self._broker.epoch()
+        (agreed, is_old), found = epoch.read(), self._broker.epoch()
         if agreed is None:  # the first worker ever: nothing is lost, for nothing was agreed on
             self._broker.set_epoch(epoch.make())
             return False

@@ -45,7 +45,7 @@ class Child:
 
     def run(self) -> int:
         """Work until told to stop; return the exit code."""
-        ear = signal.set_wakeup_fd(self.engine.ear, warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(self.engine.ear, warn_on_full_buffer=False)
         signals.worker_started.send_robust(Child, child=self._number)
         self._engine_thread.start()
         for thread in self._bodies:
@@ -54,7 +54,7 @@ class Child:
             self._run_bodies()
         self._engine_thread.join()
         signals.worker_stopped.send_robust(Child, child=self._number)
-        signal.set_wakeup_fd(ear)
+        signal.set_wakeup_fd(before)
         return self.engine.end.value
 
     def _run_engine(self) -> None:

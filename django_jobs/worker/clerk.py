@@ -273,8 +273,8 @@ class Clerk:
     def say_goodbye(self) -> None:
         self._tally.flush()
         try:
-            self._duties.leave()
             Worker.objects.filter(pk=self._options.id).update(stopped_at=DbNow(), alive_until=DbNow())
+            self._duties.leave()
         except DatabaseAway as error:
             logger.warning("the database does not take our good-bye (%s)", one_line(error))
         connections.close_all()

@@ -53,8 +53,6 @@ CHECK_SECONDS = 10.0  # between comparisons of what the database says we run wit
 PROGRESS_SECONDS = 1.0
 GIVE_WAY_SECONDS = 0.001  # at most, to the body of a lone job: what this thread has to do next can wait
 LONGEST_POSTPONEMENT = 30.0  # seconds
-
-
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -483,8 +481,9 @@ class Engine:
 
     def _may_be_handed_ids(self) -> bool:
         """Say whether Redis may hand us ids while nobody reads them: not if we were not missed soon."""
-        beats_seldom = connections[database()].vendor == "sqlite"  # while it is idle
-        return not (self._held or self._options.burst or beats_seldom)
+        if self._held or self._options.burst:
+            return False
+        return connections[database()].vendor != "sqlite"  # where an idle worker beats seldom
 
     def _sleep(self, readers: list[Any], seconds: float) -> list[Any]:
         """Wait until one of the readers can be read; what comes into the outbox wakes us."""
